@@ -1,0 +1,26 @@
+"""Starts the gateway: `python -m gateway` checks the settings and becomes gunicorn.
+
+gunicorn reads WEB_CONCURRENCY before its configuration file and fails with a traceback where it is no
+number, so the settings are checked first.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from gateway.catalog import load_catalog
+from gateway.config import InvalidSetting, Settings
+
+
+def main() -> None:
+    try:
+        load_catalog(Settings.from_env())
+    except InvalidSetting as error:
+        sys.exit(f"llm-gateway: {error}")
+    config = Path(__file__).with_name("gunicorn.conf.py")
+    command = [sys.executable, "-m", "gunicorn", "-c", str(config), "gateway.app:create_app()"]
+    os.execv(sys.executable, command)  # noqa: S606 - becoming gunicorn is the point
+
+
+if __name__ == "__main__":
+    main()

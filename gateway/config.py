@@ -1,0 +1,187 @@
+"""Settings, read once from the environment; nothing else in the gateway reads it.
+
+`Settings.from_env()` raises `InvalidSetting`, whose text is one line that names the variable.
+Only the standard library is imported here, because gunicorn's configuration file uses this
+module before gevent has patched it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_CHEAP_MODEL_URL = "http://cheap_model:8081/v1"
+DEFAULT_EXPENSIVE_MODEL_URL = "http://expensive_model:8082/v1"
+DEFAULT_REDIS_URL = "redis://redis:6379/0"
+DEFAULT_MODELS_FILE = Path(__file__).with_name("models.toml")
+POLICIES = ("prompt_length",)
+SWITCH = {"1": True, "on": True, "true": True, "yes": True} | {
+    "0": False, "off": False, "false": False, "no": False
+}  # fmt: skip
+NOT_YET = ("GATEWAY_REQUIRE_KEYS", "GATEWAY_ADMIN_KEY", "ROUTING_EXPENSIVE_SHARE")
+
+
+class InvalidSetting(ValueError):
+    """A variable has a value that the gateway cannot work with."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable}: {problem}")
+
+
+@dataclass(frozen=True)
+class ModelOverride:
+    """What the environment says about one of the two models of the quick set-up."""
+
+    variable_prefix: str
+    url: str
+    upstream_name: str | None
+    api_key: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be set. Times are seconds, sizes are bytes."""
+
+    cheap_model: ModelOverride
+    expensive_model: ModelOverride
+    models_file: Path
+    routing_policy: str
+    routing_threshold_chars: int
+    redis_url: str = field(repr=False)
+    redis_key_prefix: str
+    redis_timeout: float
+    web_concurrency: int
+    listen: str
+    upstream_connect_timeout: float
+    upstream_read_timeout: float
+    request_body_timeout: float
+    max_request_bytes: int
+    shutdown_timeout: int
+    forward_mock_faults: bool
+    log_level: str
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings of this process. An empty variable counts as not set.
+
+        :raises InvalidSetting: for the first variable that is wrong
+        """
+        env = _Environment(os.environ if environ is None else environ)
+        for variable in NOT_YET:
+            if env.text(variable):
+                raise InvalidSetting(variable, "not supported by this version; leave it unset")
+        cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
+        expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)
+        bind = env.text("GATEWAY_BIND") or "127.0.0.1"
+        if (cheap_model.api_key or expensive_model.api_key) and not _is_loopback(bind):
+            raise InvalidSetting(
+                "GATEWAY_BIND",
+                f"refusing to serve a provider's key to the network at {bind} without client keys; "
+                "use a loopback address",
+            )
+        port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
+        return cls(
+            cheap_model=cheap_model,
+            expensive_model=expensive_model,
+            models_file=Path(env.text("MODELS_FILE") or DEFAULT_MODELS_FILE),
+            routing_policy=env.choice("ROUTING_POLICY", POLICIES),
+            routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
+            redis_url=env.url("REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix")),
+            redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
+            redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 1.0, 0.01, 60),
+            web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
+            listen=env.matching("GATEWAY_LISTEN", f"{bind}:{port}", r"\S+:\d{1,5}"),
+            upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
+            upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
+            request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
+            max_request_bytes=env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31),
+            shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 3, 3600),
+            forward_mock_faults=env.switch("FORWARD_MOCK_FAULTS", default=False),
+            log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error")),
+        )
+
+
+class _Environment:
+    """Typed reads of variables; each failure names its variable."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, variable: str) -> str:
+        return self._environ.get(variable, "").strip()
+
+    def integer(self, variable: str, default: int, low: int, high: int) -> int:
+        text = self.text(variable)
+        if not text:
+            return default
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise InvalidSetting(variable, f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    def number(self, variable: str, default: float, low: float, high: float) -> float:
+        text = self.text(variable)
+        if not text:
+            return default
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
+            raise InvalidSetting(variable, f"must be a number from {low} to {high}, not {text!r}")
+        return float(text)
+
+    def choice(self, variable: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`, of which the first is the default."""
+        text = self.text(variable) or choices[0]
+        if text not in choices:
+            raise InvalidSetting(variable, f"must be one of: {', '.join(choices)}; not {text!r}")
+        return text
+
+    def switch(self, variable: str, *, default: bool) -> bool:
+        text = self.text(variable).lower()
+        if not text:
+            return default
+        if text not in SWITCH:
+            raise InvalidSetting(variable, f"must be on or off, not {text!r}")
+        return SWITCH[text]
+
+    def matching(self, variable: str, default: str, pattern: str) -> str:
+        text = self.text(variable) or default
+        if not re.fullmatch(pattern, text):
+            raise InvalidSetting(variable, f"must match {pattern}, not {text!r}")
+        return text
+
+    def url(self, variable: str, default: str, schemes: tuple[str, ...]) -> str:
+        """A URL without its trailing slash. Its text is never repeated, since it may hold a password."""
+        text = (self.text(variable) or default).rstrip("/")
+        wanted = f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+        try:
+            parts = urlsplit(text)
+            _ = parts.port
+        except ValueError:
+            raise InvalidSetting(variable, wanted) from None
+        host = parts.path if parts.scheme == "unix" else parts.hostname
+        if parts.scheme not in schemes or not host or re.search(r"\s", text):
+            raise InvalidSetting(variable, wanted)
+        return text
+
+    def model(self, prefix: str, default_url: str) -> ModelOverride:
+        url = self.url(f"{prefix}_URL", default_url, ("http", "https"))
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise InvalidSetting(f"{prefix}_URL", "must not hold credentials, a query or a fragment")
+        variable = f"{prefix}_API_KEY" if self.text(f"{prefix}_API_KEY") else "LLM_GATEWAY_API_KEY"
+        api_key = self.text(variable) or None
+        if api_key and not re.fullmatch(r"[!-~]+", api_key):
+            raise InvalidSetting(variable, "must be visible ASCII characters without spaces")
+        return ModelOverride(prefix, url, self.text(f"{prefix}_NAME") or None, api_key)
+
+
+def _is_loopback(bind: str) -> bool:
+    if bind == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bind.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,92 @@
+"""One request's way through the gateway, as it goes to the log and to the ledger."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from gateway.billing import Usage
+from gateway.catalog import Catalog
+from gateway.errors import GatewayError, LedgerUnavailable
+from gateway.ledger import Entry, Ledger
+from gateway.router import Route
+
+logger = logging.getLogger("gateway.request")
+
+
+@dataclass
+class Exchange:
+    """What is known of a request so far. Times are seconds of the monotonic clock, costs USD."""
+
+    request_id: str
+    method: str
+    path: str
+    started: float = field(default_factory=time.monotonic)
+    status: int = 0
+    stream: bool = False
+    route: Route | None = None
+    usage: Usage | None = None
+    cost: Decimal | None = None
+    recorded: bool = False
+    client_left: bool = False
+    time_to_first_token: float | None = None
+    error: GatewayError | None = None
+
+    def settle(
+        self, ledger: Ledger, catalog: Catalog, usage: Usage, *, answered: bool, failed: bool
+    ) -> Decimal:
+        """Bill one call of the routed model and give its cost.
+
+        :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
+        """
+        assert self.route is not None  # noqa: S101 - only what was routed is billed
+        self.usage = usage
+        self.cost = self.route.model.price.cost(usage)
+        entry = Entry(
+            model=self.route.model.name,
+            answered=answered,
+            failed=failed,
+            usage=usage,
+            cost=self.cost,
+            baseline_cost=catalog.dearest.price.cost(usage) if answered else Decimal(0),
+        )
+        ledger.record(entry)
+        self.recorded = True
+        return self.cost
+
+    def log(self) -> None:
+        """Write the one line that the log has of this request: no prompt, no answer, no key."""
+        line: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path[:200],
+            "status": self.status,
+            "duration_ms": round((time.monotonic() - self.started) * 1000, 3),
+        }
+        if self.route is not None:
+            line |= {
+                "model": self.route.model.name,
+                "policy": self.route.policy,
+                "reason": self.route.reason,
+                "stream": self.stream,
+                "client_left": self.client_left,
+            }
+        if self.time_to_first_token is not None:
+            line["time_to_first_token_ms"] = round(self.time_to_first_token * 1000, 3)
+        if self.usage is not None and self.cost is not None:
+            line |= {
+                "prompt_tokens": self.usage.input_tokens,
+                "cached_tokens": self.usage.cached_input_tokens,
+                "completion_tokens": self.usage.output_tokens,
+                "usage_estimated": self.usage.estimated,
+                "cost_usd": f"{self.cost:f}",
+                "recorded": self.recorded,
+            }
+        if self.error is not None:
+            line |= {"error": self.error.code, "error_message": self.error.message}
+        unbilled = isinstance(self.error, LedgerUnavailable)
+        level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
+        logger.log(level, "request", extra=line)

@@ -1,0 +1,23 @@
+"""gunicorn's configuration. Bad settings stop the start here with one line, before any worker exists."""
+
+import os
+import sys
+
+from gateway.config import InvalidSetting, Settings
+from gateway.logs import logging_config
+
+try:
+    settings = Settings.from_env()
+except InvalidSetting as error:
+    sys.exit(str(error))
+
+bind = settings.listen
+workers = settings.web_concurrency
+worker_class = "gateway.worker.GatewayWorker"
+worker_connections = 2000
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
+keepalive = 5
+timeout = 60
+graceful_timeout = settings.shutdown_timeout
+control_socket_disable = True
+logconfig_dict = logging_config(settings.log_level)

@@ -1,0 +1,172 @@
+"""JSON text that is read strictly, and changed without touching the bytes around the change."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_NESTING = 128
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
+_SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89abAB][0-9a-fA-F]{2}|0000)")
+
+
+class NotJson(ValueError):
+    """The text is not the JSON that it should be; `param` names the top-level field at fault."""
+
+    def __init__(self, problem: str, param: str | None = None) -> None:
+        super().__init__(problem)
+        self.param = param
+
+
+@dataclass(frozen=True)
+class JsonObject:
+    """A JSON object: its text, its values, and where in the text each top-level value stands."""
+
+    text: str
+    values: dict[str, Any]
+    spans: dict[str, tuple[int, int]]
+
+    def with_values(self, changes: dict[str, Any]) -> bytes:
+        """The same text as UTF-8 with some top-level values set; all else keeps its bytes."""
+        text = self.text
+        added = [f"{_dump(name)}:{_dump(value)}" for name, value in changes.items() if name not in self.spans]
+        replaced = [(self.spans[name], value) for name, value in changes.items() if name in self.spans]
+        for (start, end), value in sorted(replaced, key=lambda change: change[0], reverse=True):
+            text = text[:start] + _dump(value) + text[end:]
+        if added:
+            opening = text.index("{") + 1
+            text = text[:opening] + ",".join(added) + ("," if self.spans else "") + text[opening:]
+        return text.encode()
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """Read a JSON object more strictly than `json` does.
+
+    :raises NotJson: for text that is no UTF-8 or no JSON object, and for what programs read differently
+        or not at all: a key given twice, NaN, an infinite number, a lone surrogate, a NUL character,
+        nesting deeper than `MAX_NESTING`
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotJson("The body is not valid UTF-8.") from None
+    try:
+        values, spans = _read_members(text)
+    except RecursionError:
+        raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.") from None
+    except NotJson:
+        raise
+    except ValueError:  # also an integer with more digits than Python reads
+        raise NotJson("The body is not valid JSON.") from None
+    if text.count("[") + text.count("{") > MAX_NESTING and _deeper_than(values, MAX_NESTING - 1):
+        raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.")
+    if _SUSPECT_ESCAPE.search(text):
+        _refuse_bad_characters(values)
+    return JsonObject(text, values, spans)
+
+
+def _read_members(text: str) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
+    values: dict[str, Any] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    position = _after_space(text, 0)
+    if text[position : position + 1] != "{":
+        _DECODER.decode(text)
+        raise NotJson("The body must be a JSON object.")
+    position = _after_space(text, position + 1)
+    if text[position : position + 1] == "}":
+        closing = position
+    else:
+        while True:
+            name, position = _DECODER.raw_decode(text, position)
+            if not isinstance(name, str):
+                raise ValueError(name)
+            position = _after_space(text, position)
+            if text[position : position + 1] != ":":
+                raise ValueError(position)
+            start = _after_space(text, position + 1)
+            value, end = _DECODER.raw_decode(text, start)
+            if name in values:
+                raise NotJson("The body gives a key twice.", name[:64])
+            values[name], spans[name] = value, (start, end)
+            position = _after_space(text, end)
+            separator = text[position : position + 1]
+            if separator == "}":
+                closing = position
+                break
+            if separator != ",":
+                raise ValueError(position)
+            position = _after_space(text, position + 1)
+    if _after_space(text, closing + 1) != len(text):
+        raise ValueError(closing)
+    return values, spans
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _WHITESPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _object_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise NotJson("The body gives a key twice.")
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise NotJson("The body holds a number that is out of range.")
+    return number
+
+
+def _refuse_constant(name: str) -> float:
+    raise NotJson(f"The body holds {name}, which is not JSON.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_once, parse_float=_finite, parse_constant=_refuse_constant
+)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            child
+            for container in layer
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+        if not layer:
+            return False
+    return True
+
+
+def _refuse_bad_characters(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        for text in _strings({name: value}):
+            if "\0" in text:
+                raise NotJson("The body holds a NUL character.", name[:64])
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise NotJson("The body holds half of a surrogate pair.", name[:64])
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield name
+            yield from _strings(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _strings(child)

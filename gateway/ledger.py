@@ -1,0 +1,143 @@
+"""The counters in Redis: the one place that changes or reads them.
+
+Keys, all plain strings below one prefix: `requests`, `cost_usd`, `baseline_cost_usd`, and for each model
+`model:NAME:` followed by `requests`, `cost_usd`, `input_tokens`, `output_tokens`, `cached_input_tokens`
+and `errors`. Each record is one MULTI/EXEC of INCRBY and INCRBYFLOAT, sent in one round trip, so that it
+counts whole or not at all, whichever worker or replica writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gateway.billing import Usage
+from gateway.errors import LedgerUnavailable
+
+CONNECTIONS = 64
+REPORTED_USD = Decimal("1e-12")  # a float counter in Redis carries noise below this
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one call of a model adds to the counters. Costs are USD, exact."""
+
+    model: str
+    answered: bool
+    failed: bool
+    usage: Usage
+    cost: Decimal
+    baseline_cost: Decimal
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What `/metrics` reports; `requests` is the sum of `model_requests`."""
+
+    requests: int
+    cost: Decimal
+    model_requests: dict[str, int]
+
+
+class Ledger:
+    """Counters of all workers and replicas that share `prefix` in one Redis."""
+
+    def __init__(self, client: redis.Redis, prefix: str, models: Sequence[str]) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._models = models
+        self._failing = False
+
+    def require_available(self) -> None:
+        """Refuse a call that could not be billed before it costs anything.
+
+        Costs nothing while Redis answers; after a failure each request asks Redis first.
+
+        :raises LedgerUnavailable:
+        """
+        if self._failing:
+            self.check()
+
+    def check(self) -> None:
+        """Ask Redis for a sign of life.
+
+        :raises LedgerUnavailable:
+        """
+        with self._translating_errors():
+            self._redis.ping()
+
+    def record(self, entry: Entry) -> None:
+        """Add `entry` to the counters, atomically.
+
+        :raises LedgerUnavailable: when it may not have been added
+        """
+        with self._translating_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            model = f"model:{entry.model}"
+            for name, amount in (
+                ("requests", int(entry.answered)),
+                (f"{model}:requests", int(entry.answered)),
+                (f"{model}:errors", int(entry.failed)),
+                (f"{model}:input_tokens", entry.usage.input_tokens),
+                (f"{model}:output_tokens", entry.usage.output_tokens),
+                (f"{model}:cached_input_tokens", entry.usage.cached_input_tokens),
+            ):
+                pipeline.incrby(self._key(name), amount)
+            for name, usd in (
+                ("cost_usd", entry.cost),
+                (f"{model}:cost_usd", entry.cost),
+                ("baseline_cost_usd", entry.baseline_cost),
+            ):
+                # As text, since a Python float would round what Redis can hold.
+                pipeline.execute_command("INCRBYFLOAT", self._key(name), f"{usd:f}")  # type: ignore[no-untyped-call]
+            pipeline.execute()
+
+    def totals(self) -> Totals:
+        """All that has been recorded, read in one command.
+
+        :raises LedgerUnavailable:
+        """
+        keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in self._models]
+        with self._translating_errors():
+            cost, *counts = self._redis.mget(keys)
+        model_requests = {name: int(count or 0) for name, count in zip(self._models, counts, strict=True)}
+        return Totals(
+            requests=sum(model_requests.values()),
+            cost=Decimal(str(cost or "0")).quantize(REPORTED_USD),
+            model_requests=model_requests,
+        )
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}:{name}"
+
+    @contextmanager
+    def _translating_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            self._failing = True
+            raise LedgerUnavailable(
+                "The ledger cannot be reached, so no answer can be billed now."
+            ) from error
+        self._failing = False
+
+
+def connect(url: str, timeout: float) -> redis.Redis:
+    """A client that gives up after `timeout` seconds, waits for a free connection instead of failing,
+    and never sends a command twice, since an increment that timed out may have counted.
+    Nothing is sent before the first command."""
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    return redis.Redis.from_pool(pool)

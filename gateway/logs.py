@@ -1,0 +1,32 @@
+"""Logging as JSON, one line per event on standard output, for gunicorn and the gateway alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """A `logging.config` dictionary; `level` is a level's name in any case."""
+    line = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stdout",
+        "formatter": "json",
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            }
+        },
+        "handlers": {"line": line},
+        "root": {"level": level.upper(), "handlers": ["line"]},
+        "loggers": {
+            "gunicorn.error": {"level": level.upper(), "handlers": ["line"], "propagate": False},
+            "gunicorn.access": {"level": "ERROR", "handlers": ["line"], "propagate": False},
+        },
+    }

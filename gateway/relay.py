@@ -1,0 +1,134 @@
+"""Passes a streamed answer on as it arrives, and bills it whichever way it ends.
+
+It ends in one of four ways, each billed exactly once:
+
+- whole: billed before `[DONE]` is passed on, so that no client sees a whole answer that is not counted;
+- broken off by the provider: an error event instead of `[DONE]`, never an answer that looks whole;
+- broken off by the client or by a stopping worker: what was delivered until then is billed;
+- whole, but the ledger is gone: an error event instead of `[DONE]`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+
+from gateway.billing import Usage, output_characters, usage_estimated, usage_stated
+from gateway.catalog import Catalog
+from gateway.errors import LedgerUnavailable, UpstreamError
+from gateway.exchange import Exchange
+from gateway.ledger import Ledger
+from gateway.schema import ChatRequest
+from gateway.sse import Event, with_cost
+from gateway.upstream import CompletionStream
+
+logger = logging.getLogger(__name__)
+
+
+class Relay:
+    """A stream on its way from a provider to a client. It is iterated once, and closed by the server."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        chat: ChatRequest,
+        stream: CompletionStream,
+        ledger: Ledger,
+        catalog: Catalog,
+    ) -> None:
+        self._exchange = exchange
+        self._chat = chat
+        self._stream = stream
+        self._ledger = ledger
+        self._catalog = catalog
+        self._batches = iter(stream)
+        self._first: list[Event] = []
+        self._usage: Usage | None = None
+        self._characters = 0
+        self._finished = False
+
+    def await_first_event(self) -> None:
+        """Wait until the provider has begun, while the client can still get a proper error status.
+
+        :raises UpstreamError: when it ends or fails before its first event
+        """
+        try:
+            first = next(self._batches, None)
+            if first is None:
+                raise UpstreamError("The provider ended its answer before it began.")
+        except BaseException:
+            self._stream.close()
+            raise
+        self._first = first
+        self._exchange.time_to_first_token = time.monotonic() - self._exchange.started
+
+    def __iter__(self) -> Iterator[bytes]:
+        settled = False
+        try:
+            for events in self._all_batches():
+                done = events[-1].is_done
+                passed_on = b"".join(map(self._passed_on, events))
+                if done:
+                    settled = True
+                    self._settle()
+                yield passed_on
+                if done:
+                    self._stream.finish()
+                    return
+            settled = True
+            if not self._finished:
+                raise UpstreamError("The provider broke off its answer.")
+            self._settle()
+        except UpstreamError as error:
+            self._exchange.error = error
+            settled = True
+            self._settle_broken()
+            yield error.sse_event()
+        except LedgerUnavailable as error:
+            self._exchange.error = error
+            yield error.sse_event()
+        finally:
+            self._stream.close()
+            if not settled:
+                self._exchange.client_left = True
+                self._settle_broken(failed=False)
+
+    def _all_batches(self) -> Iterator[list[Event]]:
+        """The batches, each cut after `[DONE]`, behind which nothing counts."""
+        for batch in itertools.chain([self._first], self._batches):
+            done = next((index for index, event in enumerate(batch) if event.is_done), None)
+            yield batch if done is None else batch[: done + 1]
+
+    def _passed_on(self, event: Event) -> bytes:
+        """The bytes that the client gets for `event`, which is also read for its usage."""
+        if event.chunk is None:
+            return event.raw
+        usage = usage_stated(event.chunk)
+        if usage is not None:
+            self._usage = usage
+        choices = event.chunk.get("choices")
+        self._characters += output_characters(choices)
+        if isinstance(choices, list) and any(
+            isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
+        ):
+            self._finished = True
+        if not event.is_usage_only:
+            return event.raw
+        if not self._chat.include_usage:
+            return b""
+        if usage is None or self._exchange.route is None:
+            return event.raw
+        return with_cost(event, self._exchange.route.model.price.cost(usage))
+
+    def _settle(self, *, failed: bool = False) -> None:
+        usage = self._usage or usage_estimated(self._chat.prompt_texts, self._characters)
+        self._exchange.settle(self._ledger, self._catalog, usage, answered=True, failed=failed)
+
+    def _settle_broken(self, *, failed: bool = True) -> None:
+        """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
+        try:
+            self._settle(failed=failed)
+        except LedgerUnavailable as error:
+            self._exchange.error = self._exchange.error or error

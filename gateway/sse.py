@@ -1,0 +1,83 @@
+"""Server-sent events of a streamed completion: cut out of the byte stream, read, and written.
+
+The bytes of an event are never changed on the way through; `Event.raw` holds them with their blank line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from gateway.errors import UpstreamError
+
+MAX_EVENT_BYTES = 32 * 2**20
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event: its bytes, and its `data` as a JSON object if it is one."""
+
+    raw: bytes
+    data: bytes
+    chunk: dict[str, Any] | None
+
+    @property
+    def is_done(self) -> bool:
+        return self.data == b"[DONE]"
+
+    @property
+    def is_usage_only(self) -> bool:
+        """Whether this is the extra chunk that a provider sends for `stream_options.include_usage`."""
+        return self.chunk is not None and bool(self.chunk.get("usage")) and self.chunk.get("choices") == []
+
+
+class EventReader:
+    """Cuts events out of pieces of bytes, however these were cut on the wire."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._searched = 0
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """The events that `piece` completes.
+
+        :raises UpstreamError: when an event grows past `MAX_EVENT_BYTES`
+        """
+        self._pending += piece
+        events, start = [], 0
+        while blank := _BLANK_LINE.search(self._pending, max(start, self._searched - 3)):
+            events.append(read_event(bytes(self._pending[start : blank.end()])))
+            start = self._searched = blank.end()
+        del self._pending[:start]
+        self._searched = len(self._pending)
+        if self._searched > MAX_EVENT_BYTES:
+            raise UpstreamError("The provider sent an event that is too large.")
+        return events
+
+    def rest(self) -> Event | None:
+        """What stands after the last blank line once the stream has ended."""
+        return read_event(bytes(self._pending)) if self._pending.strip() else None
+
+
+def read_event(raw: bytes) -> Event:
+    """
+    :raises UpstreamError: for data that begin a JSON object and are none
+    """
+    lines = (line for line in raw.splitlines() if line.startswith(b"data:"))
+    data = b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+    try:
+        chunk = json.loads(data) if data.startswith(b"{") else None
+    except (ValueError, RecursionError):
+        raise UpstreamError("The provider sent a chunk that is not JSON.") from None
+    return Event(raw, data, chunk)
+
+
+def with_cost(event: Event, cost: Decimal) -> bytes:
+    """The bytes of a usage chunk with `usage.cost`, in USD, added."""
+    chunk = dict(event.chunk or {})
+    chunk["usage"] = chunk["usage"] | {"cost": float(cost)}
+    return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
