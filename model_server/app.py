@@ -1,0 +1,65 @@
+"""The server of a mock model: its routes."""
+
+import random
+
+from flask import Flask, Response, jsonify, request
+
+from model_server.completions import Completions
+from model_server.config import Settings
+from model_server.error_handlers import register_error_handlers
+from model_server.errors import UnknownModel
+from model_server.faults import HEADER, Faults
+from model_server.ledger import Ledger
+from model_server.profile import ModelProfile
+from model_server.record import RequestRecord
+
+# 2025-01-01 UTC: what clients show as the model's date.
+MODEL_CREATED = 1735689600
+
+
+def create_app(profile: ModelProfile, settings: Settings) -> Flask:
+    """The WSGI application that plays `profile`, its ledger empty."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Flask's default provider has both, its base class neither.
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    # A redirect would be the one answer that is no JSON.
+    app.url_map.merge_slashes = False
+    register_error_handlers(app)
+
+    ledger = Ledger(profile)
+    faults = Faults(random.random)
+    completions = Completions(profile, settings, ledger, faults)
+    model = {"id": profile.name, "object": "model", "created": MODEL_CREATED, "owned_by": "mock"}
+
+    @app.post("/v1/chat/completions")
+    def chat_completions() -> Response:
+        record = RequestRecord(profile.name, request.headers.get(HEADER))
+        try:
+            response = completions.handle(request, record)
+        except Exception as error:
+            response = app.make_response(app.handle_user_exception(error))
+            record.status = response.status_code
+        response.call_on_close(record.write)
+        return response
+
+    @app.get("/v1/models")
+    def list_models() -> Response:
+        return jsonify({"object": "list", "data": [model]})
+
+    @app.get("/v1/models/<path:model_id>")
+    def get_model(model_id: str) -> Response:
+        if model_id != profile.name:
+            raise UnknownModel(f"The model '{model_id}' does not exist.", "model")
+        return jsonify(model)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return jsonify({"status": "ok"})
+
+    @app.get("/ledger")
+    def read_ledger() -> Response:
+        return Response(ledger.to_json(), mimetype="application/json")
+
+    return app

@@ -1,0 +1,142 @@
+"""The chat completions endpoint: parse, answer, bill, send, failing on request."""
+
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+from flask import Request, Response
+from gunicorn.http.errors import ParseException
+
+from model_server import wire
+from model_server.completion import Answer, Usage, complete
+from model_server.config import Settings
+from model_server.errors import InjectedStatus, InvalidRequest
+from model_server.faults import HEADER, Fault, Faults, Kind
+from model_server.ledger import Ledger, StreamBill
+from model_server.profile import ModelProfile
+from model_server.record import RequestRecord
+from model_server.reply import DONE, Chunk, render, render_chunks
+from model_server.schema import parse_request
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class Completions:
+    """Answers completion requests for one model and books them in its ledger."""
+
+    def __init__(self, profile: ModelProfile, settings: Settings, ledger: Ledger, faults: Faults) -> None:
+        self._profile = profile
+        self._first_token_seconds, self._interval_seconds = settings.latency(profile)
+        self._ledger = ledger
+        self._faults = faults
+
+    def handle(self, request: Request, record: RequestRecord) -> Response:
+        """Serve one request, noting in `record` what is worth logging."""
+        fault = self._faults.draw(request.headers.get(HEADER))
+        connection = request.environ.get("gunicorn.socket")
+        body = _read_body(request)
+        if fault.kind is Kind.STATUS:
+            time.sleep(fault.slow_seconds)
+            raise InjectedStatus(fault.status, fault.retry_after)
+        if fault.kind in (Kind.RESET, Kind.STALL_FIRST):
+            return _unanswered(fault, connection)
+        chat = parse_request(body)
+        answer = complete(self._profile, chat)
+        record.status = 200
+        record.stream = chat.stream
+        if chat.stream:
+            return self._stream(answer, chat.include_usage, fault, connection, record)
+        return self._whole(answer, fault, connection, record)
+
+    def _whole(
+        self, answer: Answer, fault: Fault, connection: wire.Connection | None, record: RequestRecord
+    ) -> Response:
+        body = render(answer)
+        time.sleep(self._first_token_seconds + fault.slow_seconds)
+        self._ledger.bill(answer.usage)
+        _note_usage(record, answer.usage, answer.usage.output_tokens)
+        if fault.kind is Kind.MALFORMED_JSON:
+            body = body[: len(body) // 2]
+        response = Response(body, mimetype="application/json")
+        if fault.kind in (Kind.CUT_MIDSTREAM, Kind.STALL_MIDSTREAM):
+            response.response = _half(body, fault, connection)
+            response.content_length = len(body)
+        return response
+
+    def _stream(
+        self,
+        answer: Answer,
+        include_usage: bool,
+        fault: Fault,
+        connection: wire.Connection | None,
+        record: RequestRecord,
+    ) -> Response:
+        chunks = render_chunks(answer, include_usage)
+        bill = self._ledger.open_stream(answer.usage)
+        response = Response(
+            self._events(chunks, bill, fault, connection),
+            content_type="text/event-stream; charset=utf-8",
+            headers=STREAM_HEADERS,
+        )
+
+        @response.call_on_close
+        def settle() -> None:
+            # Reached however the stream ends, also if the client left before its first chunk.
+            bill.settle()
+            _note_usage(record, answer.usage, bill.output_tokens)
+
+        return response
+
+    def _events(
+        self, chunks: list[Chunk], bill: StreamBill, fault: Fault, connection: wire.Connection | None
+    ) -> Iterator[bytes]:
+        middle = len(chunks) // 2
+        time.sleep(self._first_token_seconds + fault.slow_seconds)
+        for index, chunk in enumerate(chunks):
+            if index:
+                time.sleep(self._interval_seconds)
+            if index == middle:
+                _break_off(fault, connection)
+            bill.add(chunk.tokens)
+            if index == middle and fault.kind is Kind.MALFORMED_JSON:
+                yield Chunk(chunk.data[: len(chunk.data) // 2], 0).event
+            else:
+                yield chunk.event
+        bill.settle()
+        yield DONE
+
+
+def _read_body(request: Request) -> bytes:
+    try:
+        return request.get_data(cache=False)
+    except (OSError, ParseException) as error:
+        raise InvalidRequest("The body could not be read.") from error
+
+
+def _unanswered(fault: Fault, connection: wire.Connection | None) -> Response:
+    # gunicorn sends the headers with the body's first bytes, so a body that ends here sends nothing at all.
+    def fail() -> NoReturn:
+        time.sleep(fault.slow_seconds)
+        if fault.kind is Kind.RESET:
+            wire.reset(connection)
+        wire.stall(connection, fault.stall_seconds)
+
+    return Response(iter(fail, b""))
+
+
+def _half(body: bytes, fault: Fault, connection: wire.Connection | None) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    _break_off(fault, connection)
+
+
+def _break_off(fault: Fault, connection: wire.Connection | None) -> None:
+    if fault.kind is Kind.CUT_MIDSTREAM:
+        wire.cut()
+    if fault.kind is Kind.STALL_MIDSTREAM:
+        wire.stall(connection, fault.stall_seconds)
+
+
+def _note_usage(record: RequestRecord, usage: Usage, output_tokens: int) -> None:
+    record.input_tokens = usage.input_tokens
+    record.cached_input_tokens = usage.cached_input_tokens
+    record.output_tokens = output_tokens
