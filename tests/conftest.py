@@ -1,0 +1,107 @@
+"""One suite for both set-ups: with REDIS_URL and GATEWAY_URL set (as in the `tests` container) it uses that
+Redis and that stack, else it starts its own as local processes."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Service, running_gateway, running_model, running_redis
+from tests.support.stack import Stack
+
+StartGateway = Callable[..., "GatewayUnderTest"]
+
+
+@dataclass(frozen=True)
+class GatewayUnderTest(Stack):
+    """A gateway process of a test's own, with counters of its own, before shared mock models."""
+
+    service: Service
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    if url := os.environ.get("REDIS_URL"):
+        yield url
+    else:
+        with running_redis(tmp_path_factory.mktemp("redis")) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def model_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The two mock models as processes of this session, with their default latencies."""
+    logs = tmp_path_factory.mktemp("models")
+    with running_model("cheap_model", logs) as cheap, running_model("expensive_model", logs) as expensive:
+        yield {"CheapModel": cheap.url, "ExpensiveModel": expensive.url}
+
+
+@pytest.fixture(scope="module")
+def start_gateway(
+    redis_url: str, model_urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartGateway]:
+    """Starts gateways with the given environment variables; the counters begin at zero, and are shared by
+    those that are started with the same `REDIS_KEY_PREFIX`."""
+    logs = tmp_path_factory.mktemp("gateway")
+    prefixes: dict[str, Stack] = {}
+    services: list[Service] = []
+    with ExitStack() as started:
+
+        def start(**settings: str) -> GatewayUnderTest:
+            prefix = settings.get("REDIS_KEY_PREFIX", f"test-{uuid.uuid4().hex}")
+            environ = {
+                "REDIS_URL": redis_url,
+                "REDIS_KEY_PREFIX": prefix,
+                "CHEAP_MODEL_URL": f"{model_urls['CheapModel']}/v1",
+                "EXPENSIVE_MODEL_URL": f"{model_urls['ExpensiveModel']}/v1",
+                **settings,
+            }
+            service = started.enter_context(running_gateway(logs, **environ))
+            gateway = GatewayUnderTest(service.url, model_urls, redis_url, prefix, service)
+            prefixes[prefix] = gateway
+            services.append(service)
+            return gateway
+
+        yield start
+        for service in services:  # all at once, since each takes a second or two
+            service.process.terminate()
+    for stack in prefixes.values():
+        stack.forget()
+
+
+@pytest.fixture(scope="module")
+def gateway(start_gateway: StartGateway) -> GatewayUnderTest:
+    """A gateway with the default settings, of this module alone."""
+    return start_gateway()
+
+
+@pytest.fixture(scope="session")
+def stack(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The running stack that the environment names, or one of local processes with the default settings."""
+    if gateway_url := os.environ.get("GATEWAY_URL"):
+        urls = {
+            "CheapModel": os.environ["CHEAP_MODEL_URL"],
+            "ExpensiveModel": os.environ["EXPENSIVE_MODEL_URL"],
+        }
+        yield Stack(gateway_url, urls, redis_url, os.environ["REDIS_KEY_PREFIX"])
+        return
+    logs: Path = tmp_path_factory.mktemp("stack")
+    with (
+        running_model("cheap_model", logs) as cheap,
+        running_model("expensive_model", logs) as expensive,
+        running_gateway(
+            logs,
+            REDIS_URL=redis_url,
+            CHEAP_MODEL_URL=f"{cheap.url}/v1",
+            EXPENSIVE_MODEL_URL=f"{expensive.url}/v1",
+        ) as service,
+    ):
+        urls = {"CheapModel": cheap.url, "ExpensiveModel": expensive.url}
+        yield Stack(service.url, urls, redis_url, "gateway")

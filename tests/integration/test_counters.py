@@ -1,0 +1,232 @@
+"""The counters hold across workers, replicas, restarts and killed processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import GatewayUnderTest, StartGateway
+from tests.support.processes import running_model
+from tests.support.proxy import TcpProxy, tcp_proxy
+from tests.support.stack import LONG, SHORT
+from tests.support.waiting import eventually
+
+REQUESTS = 200
+
+
+def send(gateway: GatewayUnderTest, number: int) -> None:
+    answer = gateway.chat(LONG if number % 4 == 0 else SHORT, stream=number % 2 == 0)
+    answer.raise_for_status()
+
+
+def test_every_worker_and_replica_counts_into_the_same_totals(start_gateway: StartGateway) -> None:
+    prefix = f"test-{uuid.uuid4().hex}"
+    first = start_gateway(REDIS_KEY_PREFIX=prefix, WEB_CONCURRENCY="2")
+    second = start_gateway(REDIS_KEY_PREFIX=prefix, WEB_CONCURRENCY="2")
+    before = {model: first.billed(model) for model in first.model_urls}
+
+    with ThreadPoolExecutor(32) as clients:
+        list(clients.map(lambda number: send((first, second)[number % 2], number), range(REQUESTS)))
+
+    workers = {
+        line["process"]
+        for gateway in (first, second)
+        for line in gateway.service.log_lines
+        if "model" in line
+    }
+    assert len(workers) == 4
+    assert first.metrics() == second.metrics()
+    assert first.metrics()["totalRequests"] == REQUESTS
+    for model in first.model_urls:
+        assert first.counted(model).rounded() == (first.billed(model) - before[model]).rounded()
+
+
+def test_counters_survive_a_restart_of_the_gateway(start_gateway: StartGateway) -> None:
+    prefix = f"test-{uuid.uuid4().hex}"
+    first = start_gateway(REDIS_KEY_PREFIX=prefix)
+    send(first, 1)
+    before = first.metrics()
+    assert first.service.stop() == 0
+
+    second = start_gateway(REDIS_KEY_PREFIX=prefix)
+
+    assert second.metrics() == before
+    send(second, 1)
+    assert second.metrics()["totalRequests"] == 2
+
+
+@dataclass
+class Seen:
+    """What clients saw: whole answers, and attempts that broke."""
+
+    whole: int = 0
+    broken: int = 0
+
+
+def ask_until_whole(gateway: GatewayUnderTest, number: int, seen: Seen) -> None:
+    while True:
+        try:
+            answer = gateway.chat(LONG if number % 4 == 0 else SHORT, stream=number % 2 == 0)
+            whole = answer.content.endswith(b"data: [DONE]\n\n") if number % 2 == 0 else answer.ok
+        except requests.RequestException:
+            whole = False
+        if whole:
+            seen.whole += 1
+            return
+        seen.broken += 1
+
+
+def test_a_killed_worker_loses_no_answer_that_a_client_saw_whole(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(WEB_CONCURRENCY="2")
+    before = {model: gateway.billed(model) for model in gateway.model_urls}
+    seen = Seen()
+    with ThreadPoolExecutor(32) as clients:
+        answers = [clients.submit(ask_until_whole, gateway, number, seen) for number in range(400)]
+        for _ in range(2):
+            time.sleep(1)
+            os.kill(gateway.service.workers[0].pid, signal.SIGKILL)
+        for answer in answers:
+            answer.result()
+
+    assert seen.whole == 400
+    assert seen.broken > 0, "no request was in work when the worker was killed"
+    served = sum((gateway.billed(model) - before[model]).calls for model in gateway.model_urls)
+    assert 400 <= gateway.metrics()["totalRequests"] <= served
+    for model in gateway.model_urls:
+        counted, billed = gateway.counted(model), gateway.billed(model) - before[model]
+        assert counted.calls <= billed.calls
+        assert counted.input_tokens <= billed.input_tokens
+        assert counted.output_tokens <= billed.output_tokens
+        assert counted.cost_usd <= billed.cost_usd
+
+
+def test_a_stop_lets_a_stream_in_work_end_and_counts_it(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    with gateway.chat(LONG, stream=True, model="ExpensiveModel") as warm:
+        assert warm.ok
+    before = gateway.counted("ExpensiveModel")
+    stopping = threading.Timer(0.1, gateway.service.process.terminate)
+    stopping.start()
+    answer = gateway.chat(LONG, stream=True)
+    stopping.join()
+    assert answer.content.endswith(b"data: [DONE]\n\n")
+    assert gateway.service.process.wait(10) == 0
+    assert (gateway.counted("ExpensiveModel") - before).calls == 1
+
+
+def test_a_stop_bills_a_stream_that_takes_longer_than_the_time_to_stop(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    with running_model("expensive_model", tmp_path, TOKEN_INTERVAL_SECONDS="1") as slow_model:
+        gateway = start_gateway(EXPENSIVE_MODEL_URL=f"{slow_model.url}/v1", SHUTDOWN_TIMEOUT_SECONDS="5")
+        stopping = threading.Timer(1, gateway.service.process.terminate)
+        stopping.start()
+        with pytest.raises(requests.RequestException):
+            gateway.chat(LONG, stream=True)
+        stopping.join()
+        assert gateway.service.process.wait(10) == 0
+    counted = gateway.counted("ExpensiveModel")
+    assert counted.calls == 1
+    assert 0 < counted.output_tokens < 27
+
+
+def test_idle_connections_do_not_delay_a_stop(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    with requests.Session() as first, requests.Session() as second:
+        for session in (first, second):
+            assert session.get(f"{gateway.gateway_url}/healthz", timeout=5).ok
+        began = time.monotonic()
+        assert gateway.service.stop() == 0
+    assert time.monotonic() - began < 4
+
+
+@pytest.fixture
+def redis_proxy(redis_url: str) -> Iterator[TcpProxy]:
+    with tcp_proxy(redis_url) as proxy:
+        yield proxy
+
+
+def test_nothing_is_given_away_while_the_ledger_is_gone(
+    start_gateway: StartGateway, redis_proxy: TcpProxy
+) -> None:
+    gateway = start_gateway(REDIS_URL=redis_proxy.url, WEB_CONCURRENCY="1", REDIS_TIMEOUT_SECONDS="0.3")
+    send(gateway, 1)
+    billed = gateway.billed("CheapModel")
+
+    redis_proxy.cut()
+
+    ready = requests.get(f"{gateway.gateway_url}/readyz", timeout=5)
+    assert ready.status_code == 503
+    assert ready.json()["reasons"]
+    assert requests.get(f"{gateway.gateway_url}/healthz", timeout=5).status_code == 200
+    for path in ("/v1/chat/completions", "/metrics"):
+        method = "POST" if path.startswith("/v1") else "GET"
+        body = {"messages": [{"role": "user", "content": SHORT}]}
+        answer = requests.request(method, gateway.gateway_url + path, json=body, timeout=5)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "ledger_unavailable"
+        assert answer.headers["Retry-After"] == "1"
+    assert gateway.billed("CheapModel") == billed
+
+    redis_proxy.mend()
+
+    send(gateway, 1)
+    assert gateway.metrics()["totalRequests"] == 2
+    assert requests.get(f"{gateway.gateway_url}/readyz", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_cannot_be_counted_is_not_given_whole(
+    start_gateway: StartGateway, redis_proxy: TcpProxy, stream: bool
+) -> None:
+    gateway = start_gateway(REDIS_URL=redis_proxy.url, WEB_CONCURRENCY="1", REDIS_TIMEOUT_SECONDS="0.3")
+    send(gateway, 1)
+    redis_proxy.stall()
+
+    answer = gateway.chat(SHORT, stream=stream)
+
+    if stream:
+        assert b"[DONE]" not in answer.content
+        assert b'"code": "ledger_unavailable"' in answer.content
+    else:
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "ledger_unavailable"
+    assert eventually(lambda: gateway.service.log_lines[-1].get("error") == "ledger_unavailable")
+    line = gateway.service.log_lines[-1]
+    assert line["recorded"] is False
+    assert line["cost_usd"] == "0.000005"
+
+
+def test_a_redis_that_was_restarted_is_used_again_at_once(
+    start_gateway: StartGateway, redis_proxy: TcpProxy
+) -> None:
+    gateway = start_gateway(REDIS_URL=redis_proxy.url, WEB_CONCURRENCY="1")
+    with ThreadPoolExecutor(16) as clients:
+        list(clients.map(lambda number: send(gateway, 1), range(32)))
+    redis_proxy.cut()
+    redis_proxy.mend()
+    for _ in range(20):
+        send(gateway, 1)
+    assert gateway.counted("CheapModel").calls == 52
+
+
+def test_totals_equal_the_sum_of_the_models_while_requests_run(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    with ThreadPoolExecutor(16) as clients:
+        running = [clients.submit(send, gateway, number) for number in range(100)]
+        while not all(request.done() for request in running):
+            metrics = gateway.metrics()
+            assert metrics["totalRequests"] == sum(metrics["modelUsageCount"].values())
+    assert gateway.counters()["requests"] == "100"
+    total = sum(gateway.counted(model).cost_usd for model in gateway.model_urls)
+    assert gateway.metrics()["totalCostUsd"] == pytest.approx(float(total), abs=1e-12)
