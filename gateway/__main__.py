@@ -10,11 +10,14 @@ from pathlib import Path
 
 from gateway.catalog import load_catalog
 from gateway.config import InvalidSetting, Settings
+from gateway.ledger import connect
 
 
 def main() -> None:
     try:
-        load_catalog(Settings.from_env())
+        settings = Settings.from_env()
+        load_catalog(settings)
+        connect(settings.redis_url, settings.redis_timeout)
     except InvalidSetting as error:
         sys.exit(f"llm-gateway: {error}")
     config = Path(__file__).with_name("gunicorn.conf.py")

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from gateway.catalog import load_catalog
 from gateway.config import Settings
-from gateway.errors import register_error_handlers
+from gateway.error_handlers import register_error_handlers
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger, connect
 from gateway.routes import Gateway, routes

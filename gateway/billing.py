@@ -98,7 +98,8 @@ def output_characters(choices: object) -> int:
 
 def _generated_texts(content: Mapping[str, Any]) -> list[str]:
     texts = [content.get(name) for name in ("content", "refusal", "reasoning_content")]
-    for call in content.get("tool_calls") or ():
+    calls = content.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             texts += [function.get("name"), function.get("arguments")]

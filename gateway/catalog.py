@@ -70,6 +70,9 @@ def _read_models_file(settings: Settings) -> dict[str, Any]:
             return tomllib.load(file, parse_float=Decimal)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting("MODELS_FILE", f"cannot be read: {error}") from error
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # What no parser says in its own words: endless digits, exponents, brackets.
+        raise InvalidSetting("MODELS_FILE", "cannot be read: a value is too large or too deep") from error
 
 
 def _model(name: str, override: ModelOverride, listed: Mapping[str, Any]) -> Model:
@@ -92,9 +95,15 @@ def _listed_price(name: str, entry: Mapping[str, Any]) -> TokenPrice:
         raise InvalidSetting("MODELS_FILE", f"[{name}.usd_per_million_tokens] must give {', '.join(classes)}")
     for token_class in classes:
         amount = prices[token_class]
-        if isinstance(amount, bool) or not isinstance(amount, int | Decimal) or not 0 <= amount < 10**6:
+        if not _is_price(amount):
             raise InvalidSetting("MODELS_FILE", f"{name}: {token_class} must be USD per million tokens")
     return TokenPrice(*(Decimal(prices[token_class]) for token_class in classes))
+
+
+def _is_price(amount: object) -> bool:
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+        return False
+    return Decimal(amount).is_finite() and 0 <= amount < 10**6
 
 
 class PublishedPrice:

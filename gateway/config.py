@@ -62,6 +62,7 @@ class Settings:
     request_body_timeout: float
     max_request_bytes: int
     shutdown_timeout: int
+    client_keepalive: int
     forward_mock_faults: bool
     log_level: str
 
@@ -77,7 +78,7 @@ class Settings:
                 raise InvalidSetting(variable, "not supported by this version; leave it unset")
         cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
         expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)
-        bind = env.text("GATEWAY_BIND") or "127.0.0.1"
+        bind = env.host("GATEWAY_BIND", "127.0.0.1")
         if (cheap_model.api_key or expensive_model.api_key) and not _is_loopback(bind):
             raise InvalidSetting(
                 "GATEWAY_BIND",
@@ -85,6 +86,7 @@ class Settings:
                 "use a loopback address",
             )
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
+        host = f"[{bind}]" if ":" in bind else bind
         return cls(
             cheap_model=cheap_model,
             expensive_model=expensive_model,
@@ -95,13 +97,14 @@ class Settings:
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 1.0, 0.01, 60),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
-            listen=env.matching("GATEWAY_LISTEN", f"{bind}:{port}", r"\S+:\d{1,5}"),
+            listen=env.address("GATEWAY_LISTEN", f"{host}:{port}"),
             upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
             upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
             max_request_bytes=env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31),
-            shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 3, 3600),
+            shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 5, 3600),
             forward_mock_faults=env.switch("FORWARD_MOCK_FAULTS", default=False),
+            client_keepalive=env.integer("CLIENT_KEEPALIVE_SECONDS", 20, 1, 3600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error")),
         )
 
@@ -133,7 +136,7 @@ class _Environment:
 
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of `choices`, of which the first is the default."""
-        text = self.text(variable) or choices[0]
+        text = self.text(variable).lower() or choices[0]
         if text not in choices:
             raise InvalidSetting(variable, f"must be one of: {', '.join(choices)}; not {text!r}")
         return text
@@ -152,6 +155,25 @@ class _Environment:
             raise InvalidSetting(variable, f"must match {pattern}, not {text!r}")
         return text
 
+    def host(self, variable: str, default: str) -> str:
+        """A host's name or address, that of IPv6 without its brackets."""
+        text = self.text(variable) or default
+        if re.fullmatch(r"\[[^\[\]]*:[^\[\]]*\]", text):
+            text = text[1:-1]
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*", text):
+            raise InvalidSetting(variable, f"must be an address or a host name, not {text!r}")
+        return text
+
+    def address(self, variable: str, default: str) -> str:
+        text = self.text(variable) or default
+        port = text.rpartition(":")[2]
+        if (
+            not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", text)
+            or not 1 <= int(port) <= 65535
+        ):
+            raise InvalidSetting(variable, f"must be HOST:PORT, not {text!r}")
+        return text
+
     def url(self, variable: str, default: str, schemes: tuple[str, ...]) -> str:
         """A URL without its trailing slash. Its text is never repeated, since it may hold a password."""
         text = (self.text(variable) or default).rstrip("/")
@@ -162,14 +184,13 @@ class _Environment:
         except ValueError:
             raise InvalidSetting(variable, wanted) from None
         host = parts.path if parts.scheme == "unix" else parts.hostname
-        if parts.scheme not in schemes or not host or re.search(r"\s", text):
+        if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f\x7f]", text):
             raise InvalidSetting(variable, wanted)
         return text
 
     def model(self, prefix: str, default_url: str) -> ModelOverride:
         url = self.url(f"{prefix}_URL", default_url, ("http", "https"))
-        parts = urlsplit(url)
-        if parts.username or parts.password or parts.query or parts.fragment:
+        if "@" in urlsplit(url).netloc or "?" in url or "#" in url:
             raise InvalidSetting(f"{prefix}_URL", "must not hold credentials, a query or a fragment")
         variable = f"{prefix}_API_KEY" if self.text(f"{prefix}_API_KEY") else "LLM_GATEWAY_API_KEY"
         api_key = self.text(variable) or None
@@ -182,6 +203,6 @@ def _is_loopback(bind: str) -> bool:
     if bind == "localhost":
         return True
     try:
-        return ipaddress.ip_address(bind.strip("[]")).is_loopback
+        return ipaddress.ip_address(bind).is_loopback
     except ValueError:
         return False

@@ -2,32 +2,22 @@
 
 GatewayError
 ├── InvalidRequest          400  ill-formed request; `param` names the field
+├── UnknownPath             404  nothing is at this path
 ├── ModelNotFound           404  `model` names nothing that is configured
+├── WrongMethod             405  the path answers other methods, which `Allow` names
 ├── RequestTimeout          408  the client did not send its body in time
 ├── RequestTooLarge         413  the body is over the limit
 ├── UpstreamError           502  the provider failed or answered nonsense
-├── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
-└── UpstreamTimeout         504  the provider took too long
+│   └── UpstreamTimeout     504  it took too long
+└── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
 """
 
 from __future__ import annotations
 
 import json
-import logging
 from typing import TypedDict
 
-from flask import Flask, Response, g
-from werkzeug.exceptions import (
-    BadRequest,
-    HTTPException,
-    MethodNotAllowed,
-    NotFound,
-    RequestEntityTooLarge,
-)
-
 from gateway.billing import Usage
-
-logger = logging.getLogger(__name__)
 
 
 class ErrorDetail(TypedDict):
@@ -65,12 +55,6 @@ class GatewayError(Exception):
                 "code": self.code,
             }
         }
-
-    def response(self) -> Response:
-        """The whole answer for a request that has not been answered yet."""
-        return Response(
-            json.dumps(self.body()), self.status, mimetype="application/json", headers=self.headers
-        )
 
     def sse_event(self) -> bytes:
         """The event that ends a stream whose status line has already been sent."""
@@ -135,35 +119,3 @@ class LedgerUnavailable(GatewayError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"Retry-After": "1"})
-
-
-def translate(error: Exception) -> GatewayError:
-    """The client's view of any exception; what is not ours or HTTP's becomes a silent 500."""
-    if isinstance(error, GatewayError):
-        return error
-    if isinstance(error, RequestEntityTooLarge):
-        return RequestTooLarge("The request body is larger than this gateway accepts.")
-    if isinstance(error, MethodNotAllowed):
-        allow = ", ".join(sorted(error.valid_methods or ()))
-        return WrongMethod(f"This path answers only: {allow}.", headers={"Allow": allow})
-    if isinstance(error, NotFound):
-        return UnknownPath("There is nothing at this path.")
-    if isinstance(error, BadRequest):
-        return InvalidRequest("The request is malformed or its body ended early.")
-    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
-        refused = InvalidRequest(error.name)
-        refused.status = error.code
-        return refused
-    return GatewayError("The gateway failed to handle this request; its log has the request id.")
-
-
-def register_error_handlers(app: Flask) -> None:
-    """Make every failure of a view, foreseen or not, an answer in OpenAI's shape."""
-
-    @app.errorhandler(Exception)
-    def answer_error(error: Exception) -> Response:
-        translated = translate(error)
-        if translated.status == 500:
-            logger.error("unexpected error", exc_info=error, extra={"request_id": g.exchange.request_id})
-        g.exchange.error = translated
-        return translated.response()

@@ -11,15 +11,16 @@ from typing import Any
 
 MAX_NESTING = 128
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
-_SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89abAB][0-9a-fA-F]{2}|0000)")
+_SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 
 
 class NotJson(ValueError):
-    """The text is not the JSON that it should be; `param` names the top-level field at fault."""
+    """The text is not the JSON that it should be; `param` names the top-level field at fault, where that
+    has a name that can be repeated."""
 
     def __init__(self, problem: str, param: str | None = None) -> None:
         super().__init__(problem)
-        self.param = param
+        self.param = param[:64] if param and param.isprintable() else None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _read_members(text: str) -> tuple[dict[str, Any], dict[str, tuple[int, int]]
             start = _after_space(text, position + 1)
             value, end = _DECODER.raw_decode(text, start)
             if name in values:
-                raise NotJson("The body gives a key twice.", name[:64])
+                raise NotJson("The body gives a key twice.", name)
             values[name], spans[name] = value, (start, end)
             position = _after_space(text, end)
             separator = text[position : position + 1]
@@ -155,9 +156,9 @@ def _refuse_bad_characters(values: dict[str, Any]) -> None:
     for name, value in values.items():
         for text in _strings({name: value}):
             if "\0" in text:
-                raise NotJson("The body holds a NUL character.", name[:64])
+                raise NotJson("The body holds a NUL character.", name)
             if any("\ud800" <= character <= "\udfff" for character in text):
-                raise NotJson("The body holds half of a surrogate pair.", name[:64])
+                raise NotJson("The body holds half of a surrogate pair.", name)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gateway.billing import Usage
+from gateway.config import InvalidSetting
 from gateway.errors import LedgerUnavailable
 
 CONNECTIONS = 64
@@ -130,14 +131,20 @@ class Ledger:
 def connect(url: str, timeout: float) -> redis.Redis:
     """A client that gives up after `timeout` seconds, waits for a free connection instead of failing,
     and never sends a command twice, since an increment that timed out may have counted.
-    Nothing is sent before the first command."""
-    pool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
+    Nothing is sent before the first command.
+
+    :raises InvalidSetting: for a URL whose database or options make no sense
+    """
+    try:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidSetting("REDIS_URL", "has a part that Redis clients do not know") from error
     return redis.Redis.from_pool(pool)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 from gateway.billing import Usage, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 class Relay:
-    """A stream on its way from a provider to a client. It is iterated once, and closed by the server."""
+    """A stream on its way from a provider to a client. It is an iterator and no generator, since a
+    generator that is closed before its first piece runs none of its code, and so would bill nothing."""
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Relay:
         self._usage: Usage | None = None
         self._characters = 0
         self._finished = False
+        self._settled = False
+        self._pieces = self._run()
 
     def await_first_event(self) -> None:
         """Wait until the provider has begun, while the client can still get a proper error status.
@@ -59,40 +63,61 @@ class Relay:
             if first is None:
                 raise UpstreamError("The provider ended its answer before it began.")
         except BaseException:
+            self._settled = True  # there is no answer to bill; the caller counts the failure
             self._stream.close()
             raise
         self._first = first
         self._exchange.time_to_first_token = time.monotonic() - self._exchange.started
 
     def __iter__(self) -> Iterator[bytes]:
-        settled = False
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """End the answer wherever it stands, even before its first piece, and bill it if nothing has.
+        May be called again."""
+        self._pieces.close()
+        self._exchange.client_left = self._exchange.client_left or not self._settled
+        self._end()
+
+    def _run(self) -> Generator[bytes, None, None]:
+        gap = b""
         try:
             for events in self._all_batches():
                 done = events[-1].is_done
                 passed_on = b"".join(map(self._passed_on, events))
                 if done:
-                    settled = True
                     self._settle()
                 yield passed_on
                 if done:
-                    self._stream.finish()
+                    with suppress(UpstreamError):  # the answer is whole, whatever follows
+                        self._stream.finish()
                     return
-            settled = True
+                # Without its blank line an event would swallow the error event behind it.
+                gap = b"" if events[-1].is_terminated else b"\n\n"
             if not self._finished:
                 raise UpstreamError("The provider broke off its answer.")
             self._settle()
         except UpstreamError as error:
             self._exchange.error = error
-            settled = True
             self._settle_broken()
-            yield error.sse_event()
+            yield gap + error.sse_event()
         except LedgerUnavailable as error:
             self._exchange.error = error
-            yield error.sse_event()
+            yield gap + error.sse_event()
+        except GeneratorExit:
+            self._exchange.client_left = not self._settled
+            raise
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
             self._stream.close()
-            if not settled:
-                self._exchange.client_left = True
+        finally:
+            if not self._settled:
                 self._settle_broken(failed=False)
 
     def _all_batches(self) -> Iterator[list[Event]]:
@@ -105,6 +130,8 @@ class Relay:
         """The bytes that the client gets for `event`, which is also read for its usage."""
         if event.chunk is None:
             return event.raw
+        if event.chunk.get("error"):
+            raise UpstreamError("The provider reported an error instead of the rest of its answer.")
         usage = usage_stated(event.chunk)
         if usage is not None:
             self._usage = usage
@@ -123,6 +150,9 @@ class Relay:
         return with_cost(event, self._exchange.route.model.price.cost(usage))
 
     def _settle(self, *, failed: bool = False) -> None:
+        if self._settled:
+            return
+        self._settled = True  # also where recording fails: it may have counted all the same
         usage = self._usage or usage_estimated(self._chat.prompt_texts, self._characters)
         self._exchange.settle(self._ledger, self._catalog, usage, answered=True, failed=failed)
 

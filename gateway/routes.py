@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 from flask import Blueprint, Response, current_app, g, jsonify, request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from gateway.billing import Usage, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
@@ -137,13 +137,22 @@ def read_body(timeout: float) -> bytes:
 
     :raises RequestTimeout: when it has not come whole within `timeout` seconds
     :raises InvalidRequest: when it ends early or its chunks are malformed
+    :raises RequestEntityTooLarge: when it is over the limit
     """
     late = RequestTimeout(f"The request body did not arrive within {timeout:g} seconds.")
+    broken = InvalidRequest("The request body ended early or is malformed.")
     try:
         with gevent.Timeout(timeout, late):
-            return request.get_data(cache=False)
+            body = request.get_data(cache=False)
+            # Werkzeug stops in silence at the limit of a chunked body, and where the client stops early.
+            beyond_limit = request.environ["wsgi.input"].read(1)
     except (OSError, ParseException, ClientDisconnected) as error:
-        raise InvalidRequest("The request body ended early or is malformed.") from error
+        raise broken from error
+    if beyond_limit:
+        raise RequestEntityTooLarge
+    if len(body) < (request.content_length or 0):
+        raise broken
+    return body
 
 
 def passed_headers() -> dict[str, str]:
@@ -167,7 +176,7 @@ def whole_answer(answer: Completion, cost: Decimal) -> Response:
 
 def event_stream(relay: Relay) -> Response:
     return Response(
-        iter(relay),
+        relay,
         content_type="text/event-stream; charset=utf-8",
         # Proxies in front, nginx above all, would hold a stream back otherwise.
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},

@@ -14,6 +14,7 @@ from typing import Any
 from gateway.errors import UpstreamError
 
 MAX_EVENT_BYTES = 32 * 2**20
+BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 
 
@@ -26,8 +27,13 @@ class Event:
     chunk: dict[str, Any] | None
 
     @property
+    def is_terminated(self) -> bool:
+        """Whether its blank line stands behind it, as behind all but the last of a stream cut short."""
+        return self.raw.endswith(BLANK_LINES)
+
+    @property
     def is_done(self) -> bool:
-        return self.data == b"[DONE]"
+        return self.data.strip() == b"[DONE]"
 
     @property
     def is_usage_only(self) -> bool:
@@ -43,23 +49,36 @@ class EventReader:
         self._searched = 0
 
     def feed(self, piece: bytes) -> list[Event]:
-        """The events that `piece` completes.
+        """The events that `piece` completes. What is wrong behind good ones is told at the next call, so
+        that these are not lost.
 
-        :raises UpstreamError: when an event grows past `MAX_EVENT_BYTES`
+        :raises UpstreamError: for an event that is no JSON or grows past `MAX_EVENT_BYTES`
         """
         self._pending += piece
-        events, start = [], 0
-        while blank := _BLANK_LINE.search(self._pending, max(start, self._searched - 3)):
-            events.append(read_event(bytes(self._pending[start : blank.end()])))
-            start = self._searched = blank.end()
-        del self._pending[:start]
-        self._searched = len(self._pending)
-        if self._searched > MAX_EVENT_BYTES:
-            raise UpstreamError("The provider sent an event that is too large.")
+        events: list[Event] = []
+        start = 0
+        try:
+            while blank := _BLANK_LINE.search(self._pending, max(start, self._searched - 3)):
+                events.append(read_event(bytes(self._pending[start : blank.end()])))
+                start = self._searched = blank.end()
+            if len(self._pending) - start > MAX_EVENT_BYTES:
+                raise UpstreamError("The provider sent an event that is too large.")
+        except UpstreamError:
+            if not events:
+                raise
+            del self._pending[:start]
+            self._searched = 0
+        else:
+            del self._pending[:start]
+            self._searched = len(self._pending)
         return events
 
     def rest(self) -> Event | None:
-        """What stands after the last blank line once the stream has ended."""
+        """What stands after the last blank line once the stream has ended.
+
+        :raises UpstreamError: as `feed` does
+        """
+        self.feed(b"")
         return read_event(bytes(self._pending)) if self._pending.strip() else None
 
 
@@ -70,7 +89,7 @@ def read_event(raw: bytes) -> Event:
     lines = (line for line in raw.splitlines() if line.startswith(b"data:"))
     data = b"\n".join(line[5:].removeprefix(b" ") for line in lines)
     try:
-        chunk = json.loads(data) if data.startswith(b"{") else None
+        chunk = json.loads(data) if data.lstrip().startswith(b"{") else None
     except (ValueError, RecursionError):
         raise UpstreamError("The provider sent a chunk that is not JSON.") from None
     return Event(raw, data, chunk)
@@ -80,4 +99,4 @@ def with_cost(event: Event, cost: Decimal) -> bytes:
     """The bytes of a usage chunk with `usage.cost`, in USD, added."""
     chunk = dict(event.chunk or {})
     chunk["usage"] = chunk["usage"] | {"cost": float(cost)}
-    return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"

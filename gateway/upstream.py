@@ -21,7 +21,7 @@ from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.sse import Event, EventReader
 
 PROVIDERS = 16
-CONNECTIONS_PER_PROVIDER = 256
+CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 USER_AGENT = "llm-gateway/0.1"

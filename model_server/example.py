@@ -116,7 +116,8 @@ class _Examples:
 
 def _first_finite(options: list[Any], seen: frozenset[str]) -> Any:
     for option in options:
-        if not (isinstance(option, Mapping) and option.get("$ref") in seen):
+        reference = option.get("$ref") if isinstance(option, Mapping) else None
+        if not (isinstance(reference, str) and reference in seen):
             return option
     return options[0]
 

@@ -10,10 +10,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.processes import Service, running_gateway, running_model, running_redis
 from tests.support.stack import Stack
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 StartGateway = Callable[..., "GatewayUnderTest"]
 

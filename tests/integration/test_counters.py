@@ -7,9 +7,9 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import running_model
+from tests.support.prompts import CLIENTS, ask, expected_model, prompts
 from tests.support.proxy import TcpProxy, tcp_proxy
-from tests.support.stack import LONG, SHORT
+from tests.support.stack import LONG, MODELS, SHORT
 from tests.support.waiting import eventually
 
 REQUESTS = 200
@@ -65,46 +66,35 @@ def test_counters_survive_a_restart_of_the_gateway(start_gateway: StartGateway) 
     assert second.metrics()["totalRequests"] == 2
 
 
-@dataclass
-class Seen:
-    """What clients saw: whole answers, and attempts that broke."""
-
-    whole: int = 0
-    broken: int = 0
-
-
-def ask_until_whole(gateway: GatewayUnderTest, number: int, seen: Seen) -> None:
-    while True:
+def ask_until_whole(gateway: GatewayUnderTest, number: int, prompt: str) -> tuple[str, int]:
+    """The model that answered whole, and how many attempts broke before."""
+    for broken in range(20):
         try:
-            answer = gateway.chat(LONG if number % 4 == 0 else SHORT, stream=number % 2 == 0)
-            whole = answer.content.endswith(b"data: [DONE]\n\n") if number % 2 == 0 else answer.ok
-        except requests.RequestException:
-            whole = False
-        if whole:
-            seen.whole += 1
-            return
-        seen.broken += 1
+            return ask(gateway, number, prompt), broken
+        except (requests.RequestException, AssertionError):
+            continue
+    raise AssertionError("20 attempts broke")
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_worker_loses_no_answer_that_a_client_saw_whole(start_gateway: StartGateway) -> None:
     gateway = start_gateway(WEB_CONCURRENCY="2")
-    before = {model: gateway.billed(model) for model in gateway.model_urls}
-    seen = Seen()
-    with ThreadPoolExecutor(32) as clients:
-        answers = [clients.submit(ask_until_whole, gateway, number, seen) for number in range(400)]
-        for _ in range(2):
-            time.sleep(1)
-            os.kill(gateway.service.workers[0].pid, signal.SIGKILL)
-        for answer in answers:
-            answer.result()
+    before = {model: gateway.billed(model) for model in MODELS}
+    questions = prompts()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        asked = [clients.submit(ask_until_whole, gateway, *item) for item in enumerate(questions)]
+        time.sleep(3)
+        os.kill(gateway.service.workers[0].pid, signal.SIGKILL)
+        answers = [answer.result() for answer in asked]
 
-    assert seen.whole == 400
-    assert seen.broken > 0, "no request was in work when the worker was killed"
-    served = sum((gateway.billed(model) - before[model]).calls for model in gateway.model_urls)
-    assert 400 <= gateway.metrics()["totalRequests"] <= served
-    for model in gateway.model_urls:
+    seen = Counter(model for model, _ in answers)
+    assert seen == Counter(expected_model(question) for question in questions)
+    assert sum(broken for _, broken in answers) > 0, "no request was in work when the worker was killed"
+    metrics = gateway.metrics()
+    for model in MODELS:
         counted, billed = gateway.counted(model), gateway.billed(model) - before[model]
-        assert counted.calls <= billed.calls
+        assert seen[model] <= counted.calls <= billed.calls
+        assert counted.calls == metrics["modelUsageCount"][model]
         assert counted.input_tokens <= billed.input_tokens
         assert counted.output_tokens <= billed.output_tokens
         assert counted.cost_usd <= billed.cost_usd

@@ -25,6 +25,7 @@ CANARY = "sk-canary-0123456789"
         ("CHEAP_MODEL_URL", "not a url"),
         ("EXPENSIVE_MODEL_URL", "ftp://example.com/v1"),
         ("REDIS_URL", "http://redis:6379"),
+        ("REDIS_URL", "redis://redis:6379/0?socket_timeout=abc"),
         ("ROUTING_POLICY", "by_mood"),
         ("ROUTING_THRESHOLD_CHARS", "-1"),
         ("CHEAP_MODEL_NAME", "no-such-model-anywhere"),

@@ -82,3 +82,7 @@ def test_a_schema_of_a_huge_value_is_refused_at_once(schema: Any) -> None:
     with pytest.raises(InvalidRequest):
         example_of(schema, "words")
     assert time.monotonic() - started < 1
+
+
+def test_a_reference_that_is_no_string_is_looked_past() -> None:
+    assert example_of({"anyOf": [{"$ref": ["#"]}, {"const": 1}]}, "words") == "words"

@@ -1,0 +1,180 @@
+"""What clients are told when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from werkzeug import exceptions as http
+
+from gateway import errors
+from gateway.billing import Usage
+from gateway.error_handlers import error_response, translate
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    LedgerUnavailable,
+    ModelNotFound,
+    RequestTimeout,
+    RequestTooLarge,
+    UnknownPath,
+    UpstreamError,
+    UpstreamTimeout,
+    WrongMethod,
+)
+from gateway.sse import EventReader
+
+SECRET = "sk-5ecr3t at 10.0.0.7"
+ALL = (
+    InvalidRequest,
+    UnknownPath,
+    ModelNotFound,
+    WrongMethod,
+    RequestTimeout,
+    RequestTooLarge,
+    UpstreamError,
+    LedgerUnavailable,
+    UpstreamTimeout,
+)
+
+
+def subclasses(base: type[GatewayError]) -> set[type[GatewayError]]:
+    direct = {each for each in base.__subclasses__() if each.__module__ == errors.__name__}
+    return direct.union(*(subclasses(each) for each in direct))
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    drawn: dict[str, tuple[int, str]] = {}
+    parents = {0: "GatewayError"}
+    for line in (errors.__doc__ or "").splitlines():
+        branch = re.match(r"((?:│   |    )*)[├└]── (\w+) +(\d{3})  \S", line)
+        if branch:
+            depth = len(branch[1]) // 4
+            drawn[branch[2]] = (int(branch[3]), parents[depth])
+            parents[depth + 1] = branch[2]
+
+    assert drawn == {
+        each.__name__: (each.status, each.__bases__[0].__name__) for each in subclasses(GatewayError)
+    }
+    statuses = [status for status, parent in drawn.values() if parent == "GatewayError"]
+    assert statuses == sorted(statuses)
+
+
+def test_every_error_is_tested_here() -> None:
+    assert set(ALL) == subclasses(GatewayError)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code"),
+    [
+        (GatewayError("m"), 500, "server_error", "internal_error"),
+        (InvalidRequest("m"), 400, "invalid_request_error", None),
+        (UnknownPath("m"), 404, "invalid_request_error", "not_found"),
+        (ModelNotFound("m"), 404, "invalid_request_error", "model_not_found"),
+        (WrongMethod("m"), 405, "invalid_request_error", "method_not_allowed"),
+        (RequestTimeout("m"), 408, "invalid_request_error", "request_timeout"),
+        (RequestTooLarge("m"), 413, "invalid_request_error", "request_too_large"),
+        (UpstreamError("m"), 502, "server_error", "upstream_error"),
+        (LedgerUnavailable("m"), 503, "server_error", "ledger_unavailable"),
+        (UpstreamTimeout("m"), 504, "server_error", "upstream_timeout"),
+    ],
+)
+def test_an_error_is_answered_in_openai_s_shape(
+    error: GatewayError, status: int, kind: str, code: str | None
+) -> None:
+    expected = {"error": {"message": "m", "type": kind, "param": None, "code": code}}
+    response = error_response(error)
+    assert (response.status_code, response.mimetype) == (status, "application/json")
+    assert response.get_json() == expected
+    assert error.body() == expected
+    assert str(error) == "m"
+
+
+def test_an_error_names_the_field_at_fault_and_brings_its_headers() -> None:
+    response = error_response(InvalidRequest("m", param="messages[0]", headers={"X-A": "b"}))
+    assert response.get_json()["error"]["param"] == "messages[0]"
+    assert response.headers["X-A"] == "b"
+
+
+def test_an_error_whose_field_is_named_by_half_a_surrogate_pair_is_still_json() -> None:
+    answer = error_response(InvalidRequest("m", param="\ud800")).get_data()
+    assert json.loads(answer)["error"]["param"] == "\ud800"
+
+
+@pytest.mark.parametrize("message", ["m", "two\nlines", "é\u2028", "\r\n\r\ndata: [DONE]"])
+def test_within_a_stream_an_error_is_one_event(message: str) -> None:
+    error = UpstreamError(message)
+    (event,) = EventReader().feed(error.sse_event())
+    assert event.chunk == error.body()
+    assert event.is_terminated
+
+
+def test_a_client_may_come_back_soon_when_the_ledger_is_gone() -> None:
+    assert error_response(LedgerUnavailable("m")).headers["Retry-After"] == "1"
+
+
+def test_a_provider_s_error_keeps_what_it_will_bill() -> None:
+    assert UpstreamError("m").usage is None
+    assert UpstreamTimeout("m", Usage(1, 0, 2)).usage == Usage(1, 0, 2)
+
+
+@pytest.mark.parametrize("error", [each("m") for each in ALL], ids=lambda error: type(error).__name__)
+def test_an_error_of_the_gateway_is_itself(error: GatewayError) -> None:
+    assert translate(error) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        (http.RequestEntityTooLarge(SECRET), RequestTooLarge, 413),
+        (http.NotFound(SECRET), UnknownPath, 404),
+        (http.MethodNotAllowed(["POST"], SECRET), WrongMethod, 405),
+        (http.BadRequest(SECRET), InvalidRequest, 400),
+        (http.BadRequestKeyError(SECRET), InvalidRequest, 400),
+        (http.ClientDisconnected(SECRET), InvalidRequest, 400),
+        (http.SecurityError(SECRET), InvalidRequest, 400),
+        (http.RequestTimeout(SECRET), InvalidRequest, 408),
+        (http.LengthRequired(SECRET), InvalidRequest, 411),
+        (http.RequestURITooLarge(SECRET), InvalidRequest, 414),
+        (http.UnsupportedMediaType(SECRET), InvalidRequest, 415),
+        (http.ImATeapot(SECRET), InvalidRequest, 418),
+        (http.TooManyRequests(SECRET), InvalidRequest, 429),
+        (http.RequestHeaderFieldsTooLarge(SECRET), InvalidRequest, 431),
+        (http.InternalServerError(SECRET), GatewayError, 500),
+        (http.NotImplemented(SECRET), GatewayError, 500),
+        (http.BadGateway(SECRET), GatewayError, 500),
+        (http.HTTPException(SECRET), GatewayError, 500),
+        (ValueError(SECRET), GatewayError, 500),
+        (KeyError(SECRET), GatewayError, 500),
+        (OSError(7, SECRET), GatewayError, 500),
+        (RecursionError(SECRET), GatewayError, 500),
+        (MemoryError(SECRET), GatewayError, 500),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_any_other_exception_becomes_an_error_without_its_text(
+    error: Exception, kind: type[GatewayError], status: int
+) -> None:
+    translated = translate(error)
+    response = error_response(translated)
+    assert type(translated) is kind
+    assert response.status_code == status
+    assert set(response.get_json()["error"]) == {"message", "type", "param", "code"}
+    assert response.get_json()["error"]["message"]
+    assert SECRET not in response.get_data(as_text=True) + str(response.headers)
+    assert translated.sse_event().count(b"\n\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("methods", "allow"), [(["POST", "OPTIONS"], "OPTIONS, POST"), (["GET"], "GET"), ([], ""), (None, "")]
+)
+def test_a_wrong_method_is_answered_with_those_that_are_right(methods: list[str] | None, allow: str) -> None:
+    response = error_response(translate(http.MethodNotAllowed(methods)))
+    assert response.status_code == 405
+    assert response.headers["Allow"] == allow
+
+
+def test_translating_one_error_leaves_the_class_of_others_alone() -> None:
+    translate(http.ImATeapot())
+    assert InvalidRequest("m").status == 400
