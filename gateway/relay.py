@@ -130,8 +130,6 @@ class Relay:
         """The bytes that the client gets for `event`, which is also read for its usage."""
         if event.chunk is None:
             return event.raw
-        if event.chunk.get("error"):
-            raise UpstreamError("The provider reported an error instead of the rest of its answer.")
         usage = usage_stated(event.chunk)
         if usage is not None:
             self._usage = usage

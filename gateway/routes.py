@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 routes = Blueprint("routes", __name__)
 
 
+@dataclass(frozen=True)
 class Gateway:
     """What the views need, one of each per worker."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, ledger: Ledger, upstream: Upstream) -> None:
-        self.settings = settings
-        self.catalog = catalog
-        self.ledger = ledger
-        self.upstream = upstream
+    settings: Settings
+    catalog: Catalog
+    ledger: Ledger
+    upstream: Upstream
 
 
 def gateway() -> Gateway:

@@ -48,9 +48,9 @@ class EventReader:
         self._pending = bytearray()
         self._searched = 0
 
-    def feed(self, piece: bytes) -> list[Event]:
-        """The events that `piece` completes. What is wrong behind good ones is told at the next call, so
-        that these are not lost.
+    def feed(self, piece: bytes = b"") -> list[Event]:
+        """The events that `piece` completes. What is wrong behind good ones is told at the next call, which
+        may be one without a piece, so that these are not lost.
 
         :raises UpstreamError: for an event that is no JSON or grows past `MAX_EVENT_BYTES`
         """
@@ -78,13 +78,14 @@ class EventReader:
 
         :raises UpstreamError: as `feed` does
         """
-        self.feed(b"")
+        self.feed()
         return read_event(bytes(self._pending)) if self._pending.strip() else None
 
 
 def read_event(raw: bytes) -> Event:
     """
-    :raises UpstreamError: for data that begin a JSON object and are none
+    :raises UpstreamError: for data that begin a JSON object and are none, or that say an error; the words
+        of a provider's error stay here, since they may hold a key
     """
     lines = (line for line in raw.splitlines() if line.startswith(b"data:"))
     data = b"\n".join(line[5:].removeprefix(b" ") for line in lines)
@@ -92,6 +93,8 @@ def read_event(raw: bytes) -> Event:
         chunk = json.loads(data) if data.lstrip().startswith(b"{") else None
     except (ValueError, RecursionError):
         raise UpstreamError("The provider sent a chunk that is not JSON.") from None
+    if chunk is not None and chunk.get("error"):
+        raise UpstreamError("The provider reported an error instead of the rest of its answer.")
     return Event(raw, data, chunk)
 
 

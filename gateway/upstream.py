@@ -59,6 +59,7 @@ class CompletionStream:
             while piece := self._response.raw.read1(READ_BYTES, decode_content=True):
                 if events := self._reader.feed(piece):
                     yield events
+                    self._reader.feed()
             if rest := self._reader.rest():
                 yield [rest]
 

@@ -142,10 +142,10 @@ class Setting:
 
 def error_of(sent: bytes) -> dict[str, Any]:
     """The error in the last event that the client got, which is not the end of a whole answer."""
-    *events, last = EventReader().feed(sent)
-    assert not any(each.is_done for each in [*events, last])
-    assert last.chunk is not None
-    error: dict[str, Any] = last.chunk["error"]
+    assert sent.endswith(b"\n\n")
+    assert b"[DONE]\n\n" not in sent
+    last = sent[:-2].rpartition(b"\n\n")[2]
+    error: dict[str, Any] = json.loads(last.removeprefix(b"data: "))["error"]
     return error
 
 
@@ -313,6 +313,14 @@ def test_an_answer_that_breaks_off_while_the_ledger_is_gone_ends_with_the_provid
     assert error_of(setting.run())["code"] == code
     assert setting.journal.count("bill") == 1
     assert not setting.exchange.recorded
+
+
+def test_an_error_instead_of_the_first_event_is_told_before_the_answer_begins() -> None:
+    setting = Setting([event({"error": {"message": "Overloaded."}}), *WHOLE])
+    with pytest.raises(UpstreamError):
+        setting.start()
+    assert setting.stream.closed
+    assert setting.ledger.entries == []
 
 
 def test_an_answer_that_breaks_off_after_its_usage_is_billed_as_stated() -> None:
