@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeGuard
 
 MILLION = Decimal(1_000_000)
 MOST_TOKENS = 10**12  # no call has more; a larger figure is nonsense
+MOST_USD = 10**6
 CHARACTERS_PER_TOKEN = 4
 # What a chat template adds, from OpenAI's cookbook "How to count tokens with tiktoken":
 TOKENS_PER_MESSAGE = 3
@@ -22,55 +23,97 @@ TOKENS_PER_REPLY = 3
 class Usage:
     """Tokens of one call.
 
-    `input_tokens` counts the whole prompt, `cached_input_tokens` the part of it that the provider
-    read from its cache, `output_tokens` all that it generated. `estimated` says that the provider
-    gave no figures and they were counted from the characters sent and received.
+    `input_tokens` counts the whole prompt; `cached_input_tokens` is the part of it that the provider read
+    from its cache, `cache_write_tokens` the part that it wrote there, `uncached_input_tokens` the rest.
+    `output_tokens` counts all that was generated, reasoning included. `stated_cost` is the provider's own
+    figure in USD, where it gives one. `estimated` says that the provider gave no figures and the tokens
+    were counted from the characters sent and received.
     """
 
     input_tokens: int
     cached_input_tokens: int
     output_tokens: int
+    cache_write_tokens: int = 0
+    stated_cost: Decimal | None = None
     estimated: bool = False
+
+    @property
+    def uncached_input_tokens(self) -> int:
+        return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
 class Price(Protocol):
     """What a provider charges."""
 
     def cost(self, usage: Usage) -> Decimal:
-        """The charge in USD for `usage`, exact."""
+        """The charge in USD for the tokens of `usage`, exact."""
         ...
 
 
 @dataclass(frozen=True)
 class TokenPrice:
-    """A price in USD per million tokens of each class."""
+    """A price in USD per million tokens of each class; each token is in exactly one."""
 
     input: Decimal
     cached_input: Decimal
     output: Decimal
+    cache_write: Decimal | None = None  # None: as dear as uncached input
 
     def cost(self, usage: Usage) -> Decimal:
-        """uncached input x input + cached input x cached_input + output x output, over a million."""
-        uncached = usage.input_tokens - usage.cached_input_tokens
+        """The sum over the classes of tokens x price, over a million."""
+        cache_write = self.input if self.cache_write is None else self.cache_write
         return (
-            uncached * self.input
+            usage.uncached_input_tokens * self.input
             + usage.cached_input_tokens * self.cached_input
+            + usage.cache_write_tokens * cache_write
             + usage.output_tokens * self.output
         ) / MILLION
 
 
+def charge(price: Price, usage: Usage) -> Decimal:
+    """What the provider will bill in USD: its own figure where it states one, else by its price."""
+    return price.cost(usage) if usage.stated_cost is None else usage.stated_cost
+
+
 def usage_stated(answer: Mapping[str, Any]) -> Usage | None:
-    """The usage that a completion or chunk states, or None where it states none that makes sense."""
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
+    """The usage that a completion or chunk states, or None where it states none that makes sense.
+
+    Providers differ in where they say it and in what their figures include:
+
+    - OpenAI, Mistral, vLLM, Ollama, Azure: `usage`; cached tokens within `prompt_tokens`, reasoning within
+      `completion_tokens`
+    - DeepSeek: `prompt_cache_hit_tokens`; Moonshot: `cached_tokens` beside `prompt_tokens`
+    - Groq: `x_groq.usage` in the last chunk; Moonshot: `choices[0].usage` there
+    - xAI, Gemini: reasoning beside `completion_tokens`, told by a `total_tokens` larger than their sum
+    - OpenRouter: `cost` in USD, with one's own key at the provider that provider's charge apart
+    - OpenRouter and LiteLLM: tokens written to a cache
+    """
+    usage = _usage_object(answer)
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    details = _object(usage.get("prompt_tokens_details"))
+    cached = _first_given(
+        details.get("cached_tokens"),
+        usage.get("prompt_cache_hit_tokens"),
+        usage.get("cached_tokens"),
+        usage.get("cache_read_input_tokens"),
+    )
+    written = _first_given(
+        details.get("cache_write_tokens"),
+        details.get("cache_creation_tokens"),
+        usage.get("cache_creation_input_tokens"),
+    )
+    if not (_is_count(prompt) and _is_count(completion) and _is_count(cached) and _is_count(written)):
         return None
-    input_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    cached = 0 if cached is None else cached
-    if not (_is_count(input_tokens) and _is_count(output_tokens) and _is_count(cached)):
-        return None
-    return Usage(input_tokens, min(cached, input_tokens), output_tokens)
+    cached = min(cached, prompt)
+    total = usage.get("total_tokens")
+    beside = total - prompt - completion if _is_count(total) else 0
+    return Usage(
+        input_tokens=prompt,
+        cached_input_tokens=cached,
+        output_tokens=completion + max(0, beside),
+        cache_write_tokens=min(written, prompt - cached),
+        stated_cost=_stated_cost(usage),
+    )
 
 
 def usage_estimated(prompt_texts: Sequence[str], output_characters: int) -> Usage:
@@ -104,6 +147,37 @@ def _generated_texts(content: Mapping[str, Any]) -> list[str]:
         if isinstance(function, dict):
             texts += [function.get("name"), function.get("arguments")]
     return [text for text in texts if isinstance(text, str)]
+
+
+def _usage_object(answer: Mapping[str, Any]) -> dict[str, Any]:
+    usage = _object(answer.get("usage")) or _object(_object(answer.get("x_groq")).get("usage"))
+    if usage:
+        return usage
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return _object(_object(first).get("usage"))
+
+
+def _stated_cost(usage: Mapping[str, Any]) -> Decimal | None:
+    cost = _money(usage.get("cost"))
+    if cost is not None and usage.get("is_byok") is True:
+        cost += _money(_object(usage.get("cost_details")).get("upstream_inference_cost")) or 0
+    return cost
+
+
+def _money(value: object) -> Decimal | None:
+    """A JSON number as the decimal that it was written as."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_USD:
+        return None
+    return Decimal(str(value))
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first_given(*values: object) -> object:
+    return next((value for value in values if value is not None), 0)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -121,6 +121,7 @@ class PublishedPrice:
             PricedUsage(
                 input_tokens=usage.input_tokens,
                 cache_read_tokens=usage.cached_input_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
                 output_tokens=usage.output_tokens,
             ),
             self._provider,

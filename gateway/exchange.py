@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import Usage
+from gateway.billing import Usage, charge
 from gateway.catalog import Catalog
 from gateway.errors import GatewayError, LedgerUnavailable
 from gateway.ledger import Entry, Ledger
@@ -44,7 +44,7 @@ class Exchange:
         """
         assert self.route is not None  # noqa: S101 - only what was routed is billed
         self.usage = usage
-        self.cost = self.route.model.price.cost(usage)
+        self.cost = charge(self.route.model.price, usage)
         entry = Entry(
             model=self.route.model.name,
             answered=answered,

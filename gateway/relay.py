@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
-from gateway.billing import Usage, output_characters, usage_estimated, usage_stated
+from gateway.billing import Usage, charge, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
 from gateway.errors import LedgerUnavailable, UpstreamError
 from gateway.exchange import Exchange
@@ -145,7 +145,7 @@ class Relay:
             return b""
         if usage is None or self._exchange.route is None:
             return event.raw
-        return with_cost(event, self._exchange.route.model.price.cost(usage))
+        return with_cost(event, charge(self._exchange.route.model.price, usage))
 
     def _settle(self, *, failed: bool = False) -> None:
         if self._settled:

@@ -78,7 +78,7 @@ def test_stated_usage_is_taken_as_stated() -> None:
     usage = stated(
         prompt_tokens=14,
         completion_tokens=9,
-        total_tokens=99,
+        total_tokens=23,
         prompt_tokens_details={"cached_tokens": 4, "audio_tokens": 0},
         completion_tokens_details={"reasoning_tokens": 5},
     )

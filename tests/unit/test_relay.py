@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -15,29 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from gateway.billing import TokenPrice, Usage
-from gateway.catalog import Catalog, Model
+from gateway.billing import Usage
 from gateway.errors import LedgerUnavailable, UpstreamError, UpstreamTimeout
-from gateway.exchange import Exchange
-from gateway.ledger import Entry, Ledger
-from gateway.relay import Relay
-from gateway.router import Route
-from gateway.schema import parse_chat_request
-from gateway.sse import Event, EventReader
-from gateway.upstream import CompletionStream
+from gateway.ledger import Entry
+from gateway.sse import EventReader
+from tests.support.fakes import RelaySetting, Step
 
-CHEAP = Model(
-    "CheapModel", "http://cheap/v1", "small", None, TokenPrice(Decimal("0.1"), Decimal(0), Decimal("0.4"))
-)
-EXPENSIVE = Model(
-    "ExpensiveModel", "http://dear/v1", "large", None, TokenPrice(Decimal(1), Decimal(0), Decimal(5))
-)
-CATALOG = Catalog(CHEAP, EXPENSIVE)
-PROMPT = "What is the capital of France?"
 STATED = Usage(14, 0, 9)
 PROMPT_TOKENS = 14  # as estimated for PROMPT
-
-Step = bytes | BaseException
 
 
 def event(chunk: object) -> bytes:
@@ -53,91 +37,6 @@ STOP = event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
 USAGE = event({"id": "é", "choices": [], "usage": {"prompt_tokens": 14, "completion_tokens": 9}})
 DONE = b"data: [DONE]\n\n"
 WHOLE = [HELLO, WORLD, STOP, USAGE, DONE]
-
-
-class FakeStream(CompletionStream):
-    """Gives each piece of bytes as one read from the network; an exception is raised in its turn."""
-
-    def __init__(self, steps: Iterable[Step], journal: list[str], finish_fails: bool = False) -> None:
-        self.steps = list(steps)
-        self.journal = journal
-        self.finish_fails = finish_fails
-        self.closed = False
-
-    def __iter__(self) -> Iterator[list[Event]]:
-        reader = EventReader()
-        for step in self.steps:
-            if isinstance(step, BaseException):
-                raise step
-            self.journal.append("read")
-            if events := reader.feed(step):
-                yield events
-        if rest := reader.rest():
-            yield [rest]
-
-    def finish(self) -> None:
-        self.journal.append("finish")
-        if self.finish_fails:
-            raise UpstreamError("The provider's answer broke off or could not be read.")
-
-    def close(self) -> None:
-        self.journal.append("close")
-        self.closed = True
-
-
-class FakeLedger(Ledger):
-    """Keeps what is recorded, and fails where it is told to after it has been asked."""
-
-    def __init__(self, journal: list[str], fails: bool = False) -> None:
-        self.journal = journal
-        self.fails = fails
-        self.entries: list[Entry] = []
-
-    def record(self, entry: Entry) -> None:
-        self.journal.append("bill")
-        self.entries.append(entry)
-        if self.fails:
-            raise LedgerUnavailable("The ledger cannot be reached.")
-
-
-@dataclass
-class Setting:
-    """A relay between fakes, with the order in which they were used."""
-
-    steps: Iterable[Step]
-    ledger_fails: bool = False
-    finish_fails: bool = False
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.journal: list[str] = []
-        self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
-        self.ledger = FakeLedger(self.journal, self.ledger_fails)
-        self.exchange = Exchange("id", "POST", "/v1/chat/completions")
-        self.exchange.route = Route(CHEAP, "prompt_length", "short")
-        body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
-        chat = parse_chat_request(json.dumps(body).encode())
-        self.relay = Relay(self.exchange, chat, self.stream, self.ledger, CATALOG)
-
-    def start(self) -> Setting:
-        self.relay.await_first_event()
-        return self
-
-    def run(self) -> bytes:
-        """All that the client gets; a server closes what it has iterated."""
-        self.start()
-        sent = b""
-        for piece in self.relay:
-            self.journal.append("send")
-            sent += piece
-        self.relay.close()
-        return sent
-
-    @property
-    def bill(self) -> Entry:
-        """The one entry of the ledger."""
-        (entry,) = self.ledger.entries
-        return entry
 
 
 def error_of(sent: bytes) -> dict[str, Any]:
@@ -157,7 +56,7 @@ ASKED = {"stream_options": {"include_usage": True}}
 
 
 def test_a_whole_answer_is_billed_before_its_end_is_sent() -> None:
-    setting = Setting(WHOLE)
+    setting = RelaySetting(WHOLE)
 
     assert setting.run() == HELLO + WORLD + STOP + DONE
 
@@ -177,13 +76,13 @@ def test_a_whole_answer_is_billed_before_its_end_is_sent() -> None:
 
 
 def test_each_piece_is_sent_before_the_next_is_read() -> None:
-    setting = Setting(WHOLE)
+    setting = RelaySetting(WHOLE)
     setting.run()
     assert setting.journal[:6] == ["read", "send", "read", "send", "read", "send"]
 
 
 def test_the_wait_for_the_first_event_is_timed_and_loses_nothing() -> None:
-    setting = Setting([b"data: ", b'{"a"', b": 1}\n\n", STOP, DONE])
+    setting = RelaySetting([b"data: ", b'{"a"', b": 1}\n\n", STOP, DONE])
     assert setting.run() == b'data: {"a": 1}\n\n' + STOP + DONE
     assert setting.exchange.time_to_first_token is not None
     assert setting.exchange.time_to_first_token >= 0
@@ -194,7 +93,7 @@ def test_however_the_answer_is_cut_the_client_and_the_bill_get_the_same(places: 
     body = b"".join(WHOLE)
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges) if start < end]
-    setting = Setting(pieces)
+    setting = RelaySetting(pieces)
 
     assert setting.run() == HELLO + WORLD + STOP + DONE
     assert setting.bill.usage == STATED
@@ -205,13 +104,13 @@ def test_however_the_answer_is_cut_the_client_and_the_bill_get_the_same(places: 
     "fields", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}]
 )
 def test_the_usage_chunk_is_hidden_from_a_client_that_did_not_ask_for_it(fields: dict[str, Any]) -> None:
-    setting = Setting(WHOLE, fields=fields)
+    setting = RelaySetting(WHOLE, fields=fields)
     assert b"usage" not in setting.run()
     assert setting.bill.usage == STATED
 
 
 def test_the_usage_chunk_of_a_client_that_asked_gives_the_cost() -> None:
-    sent = Setting(WHOLE, fields=ASKED).run()
+    sent = RelaySetting(WHOLE, fields=ASKED).run()
     *before, usage, done = EventReader().feed(sent)
     assert b"".join(each.raw for each in before) == HELLO + WORLD + STOP
     assert usage.chunk == {
@@ -224,7 +123,7 @@ def test_the_usage_chunk_of_a_client_that_asked_gives_the_cost() -> None:
 
 def test_a_usage_chunk_that_makes_no_sense_is_passed_on_and_not_believed() -> None:
     nonsense = event({"choices": [], "usage": {"prompt_tokens": -1, "completion_tokens": 9}})
-    setting = Setting([HELLO, STOP, nonsense, DONE], fields=ASKED)
+    setting = RelaySetting([HELLO, STOP, nonsense, DONE], fields=ASKED)
     assert setting.run() == HELLO + STOP + nonsense + DONE
     assert setting.bill.usage == estimated(6)
 
@@ -232,27 +131,27 @@ def test_a_usage_chunk_that_makes_no_sense_is_passed_on_and_not_believed() -> No
 def test_the_last_usage_that_is_stated_counts() -> None:
     first = event({"choices": [{"delta": {}}], "usage": {"prompt_tokens": 14, "completion_tokens": 1}})
     null = event({"choices": [{"delta": {}}], "usage": None})
-    setting = Setting([first, USAGE, null, STOP, DONE])
+    setting = RelaySetting([first, USAGE, null, STOP, DONE])
     assert first in setting.run()
     assert setting.bill.usage == STATED
 
 
 def test_a_whole_answer_without_usage_is_billed_by_estimate() -> None:
-    setting = Setting([HELLO, WORLD, STOP, DONE])
+    setting = RelaySetting([HELLO, WORLD, STOP, DONE])
     setting.run()
     assert setting.bill.usage == estimated(11)
     assert not setting.bill.failed
 
 
 def test_what_stands_behind_the_end_is_not_sent() -> None:
-    setting = Setting([HELLO, STOP + DONE + HELLO + DONE, USAGE])
+    setting = RelaySetting([HELLO, STOP + DONE + HELLO + DONE, USAGE])
     assert setting.run() == HELLO + STOP + DONE
     assert setting.bill.usage == estimated(6)
 
 
 @pytest.mark.parametrize("steps", [[b"".join(WHOLE)], [b": ping\n\n", *WHOLE], [*WHOLE[:-1], DONE.rstrip()]])
 def test_the_end_is_billed_first_wherever_it_stands(steps: list[Step]) -> None:
-    setting = Setting(steps)
+    setting = RelaySetting(steps)
     assert setting.run().rstrip().endswith(DONE.rstrip())
     assert setting.bill.usage == STATED
     assert setting.journal.index("bill") == len(setting.journal) - 5
@@ -260,14 +159,14 @@ def test_the_end_is_billed_first_wherever_it_stands(steps: list[Step]) -> None:
 
 def test_comments_and_unknown_events_are_passed_on() -> None:
     odd = b": ping\r\n\r\nevent: x\ndata: y\n\n"
-    assert Setting([odd, HELLO, STOP, DONE]).run() == odd + HELLO + STOP + DONE
+    assert RelaySetting([odd, HELLO, STOP, DONE]).run() == odd + HELLO + STOP + DONE
 
 
 @pytest.mark.parametrize("steps", [[HELLO, STOP], [HELLO, STOP, USAGE], [HELLO, text("x", "length")]])
 def test_an_answer_that_ends_without_its_end_mark_is_whole_once_it_has_a_finish_reason(
     steps: list[Step],
 ) -> None:
-    setting = Setting(steps)
+    setting = RelaySetting(steps)
     sent = setting.run()
     assert b"error" not in sent
     assert (setting.bill.answered, setting.bill.failed) == (True, False)
@@ -291,7 +190,7 @@ BREAKS: list[tuple[list[Step], str]] = [
 def test_an_answer_that_the_provider_breaks_off_ends_with_an_error_and_is_billed_by_estimate(
     steps: list[Step], code: str
 ) -> None:
-    setting = Setting(steps)
+    setting = RelaySetting(steps)
 
     sent = setting.run()
 
@@ -309,14 +208,14 @@ def test_an_answer_that_the_provider_breaks_off_ends_with_an_error_and_is_billed
 def test_an_answer_that_breaks_off_while_the_ledger_is_gone_ends_with_the_provider_s_error(
     steps: list[Step], code: str
 ) -> None:
-    setting = Setting(steps, ledger_fails=True)
+    setting = RelaySetting(steps, ledger_fails=True)
     assert error_of(setting.run())["code"] == code
     assert setting.journal.count("bill") == 1
     assert not setting.exchange.recorded
 
 
 def test_an_error_instead_of_the_first_event_is_told_before_the_answer_begins() -> None:
-    setting = Setting([event({"error": {"message": "Overloaded."}}), *WHOLE])
+    setting = RelaySetting([event({"error": {"message": "Overloaded."}}), *WHOLE])
     with pytest.raises(UpstreamError):
         setting.start()
     assert setting.stream.closed
@@ -327,14 +226,14 @@ def test_an_answer_that_breaks_off_after_its_usage_is_billed_as_stated() -> None
     early = event(
         {"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}
     )
-    setting = Setting([early, UpstreamError("It broke off.")])
+    setting = RelaySetting([early, UpstreamError("It broke off.")])
     setting.run()
     assert setting.bill.usage == Usage(5, 0, 1)
 
 
 def test_an_error_that_the_provider_sends_in_the_middle_is_told_in_our_words() -> None:
     theirs = event({"error": {"message": "Bad key sk-canary.", "code": "overloaded"}})
-    setting = Setting([HELLO, theirs, *WHOLE])
+    setting = RelaySetting([HELLO, theirs, *WHOLE])
     sent = setting.run()
     assert "sk-canary" not in sent.decode()
     assert b"[DONE]" not in sent
@@ -344,7 +243,7 @@ def test_an_error_that_the_provider_sends_in_the_middle_is_told_in_our_words() -
 
 @pytest.mark.parametrize("steps", [WHOLE, [b"".join(WHOLE)], [*WHOLE[:-1]], [*WHOLE[:-1], b": x"]])
 def test_a_whole_answer_that_cannot_be_billed_ends_with_an_error(steps: list[Step]) -> None:
-    setting = Setting(steps, ledger_fails=True)
+    setting = RelaySetting(steps, ledger_fails=True)
 
     assert error_of(setting.run())["code"] == "ledger_unavailable"
 
@@ -355,7 +254,7 @@ def test_a_whole_answer_that_cannot_be_billed_ends_with_an_error(steps: list[Ste
 
 
 def test_what_goes_wrong_behind_the_end_is_no_error_and_is_not_billed_again() -> None:
-    setting = Setting(WHOLE, finish_fails=True)
+    setting = RelaySetting(WHOLE, finish_fails=True)
     assert setting.run() == HELLO + WORLD + STOP + DONE
     assert not setting.bill.failed
     assert setting.exchange.error is None
@@ -364,7 +263,7 @@ def test_what_goes_wrong_behind_the_end_is_no_error_and_is_not_billed_again() ->
 
 @pytest.mark.parametrize("sent", range(1, len(WHOLE)))
 def test_a_client_that_leaves_in_the_middle_is_billed_for_what_was_delivered(sent: int) -> None:
-    setting = Setting(WHOLE).start()
+    setting = RelaySetting(WHOLE).start()
     for _ in range(sent):
         next(setting.relay)
 
@@ -379,7 +278,7 @@ def test_a_client_that_leaves_in_the_middle_is_billed_for_what_was_delivered(sen
 
 
 def test_a_client_that_leaves_at_the_end_is_billed_once() -> None:
-    setting = Setting(WHOLE).start()
+    setting = RelaySetting(WHOLE).start()
     for _ in WHOLE:
         next(setting.relay)
     setting.relay.close()
@@ -392,7 +291,7 @@ def test_a_client_that_leaves_at_the_end_is_billed_once() -> None:
 def test_a_client_that_leaves_before_the_first_piece_is_billed_and_the_provider_is_left(
     ledger_fails: bool,
 ) -> None:
-    setting = Setting(WHOLE, ledger_fails=ledger_fails).start()
+    setting = RelaySetting(WHOLE, ledger_fails=ledger_fails).start()
 
     setting.relay.close()
 
@@ -409,7 +308,7 @@ def test_a_client_that_leaves_before_the_first_piece_is_billed_and_the_provider_
 def test_closing_at_any_point_and_again_bills_exactly_once(
     steps: list[Step], ledger_fails: bool, pieces: int
 ) -> None:
-    setting = Setting(steps, ledger_fails=ledger_fails).start()
+    setting = RelaySetting(steps, ledger_fails=ledger_fails).start()
     for _ in range(pieces):
         next(setting.relay, None)
     setting.relay.close()
@@ -419,7 +318,7 @@ def test_closing_at_any_point_and_again_bills_exactly_once(
 
 
 def test_a_client_that_leaves_while_the_ledger_is_gone_is_logged_as_not_recorded() -> None:
-    setting = Setting(WHOLE, ledger_fails=True).start()
+    setting = RelaySetting(WHOLE, ledger_fails=True).start()
     next(setting.relay)
     setting.relay.close()
     assert not setting.exchange.recorded
@@ -431,7 +330,7 @@ class Stopping(BaseException):
 
 
 def test_a_worker_that_stops_in_the_middle_bills_what_was_delivered() -> None:
-    setting = Setting([HELLO, Stopping(), WORLD, DONE]).start()
+    setting = RelaySetting([HELLO, Stopping(), WORLD, DONE]).start()
     assert next(setting.relay) == HELLO
     with pytest.raises(Stopping):
         next(setting.relay)
@@ -447,7 +346,7 @@ def test_a_worker_that_stops_in_the_middle_bills_what_was_delivered() -> None:
 def test_a_provider_that_fails_before_its_first_event_is_an_error_for_the_caller_to_count(
     steps: list[Step],
 ) -> None:
-    setting = Setting(steps)
+    setting = RelaySetting(steps)
     with pytest.raises(UpstreamError):
         setting.start()
     setting.relay.close()
@@ -456,7 +355,7 @@ def test_a_provider_that_fails_before_its_first_event_is_an_error_for_the_caller
 
 
 def test_a_worker_that_stops_before_the_first_event_leaves_the_provider() -> None:
-    setting = Setting([Stopping()])
+    setting = RelaySetting([Stopping()])
     with pytest.raises(Stopping):
         setting.start()
     assert setting.stream.closed
@@ -467,7 +366,7 @@ def ignore_start(status: str, headers: list[tuple[str, str]], exc_info: object =
 
 
 def test_a_response_that_is_closed_unread_bills_before_it_is_logged() -> None:
-    setting = Setting(WHOLE).start()
+    setting = RelaySetting(WHOLE).start()
     response = Response(setting.relay, content_type="text/event-stream")
     response.call_on_close(lambda: setting.journal.append("log"))
 
@@ -482,7 +381,7 @@ def test_a_response_that_is_closed_unread_bills_before_it_is_logged() -> None:
 
 @pytest.mark.parametrize("read", range(1, len(WHOLE) + 1))
 def test_a_response_that_is_closed_half_read_bills_once_before_it_is_logged(read: int) -> None:
-    setting = Setting(WHOLE).start()
+    setting = RelaySetting(WHOLE).start()
     response = Response(setting.relay, content_type="text/event-stream")
     response.call_on_close(lambda: setting.journal.append("log"))
 
@@ -508,6 +407,6 @@ def test_nonsense_in_a_chunk_is_passed_on_and_counts_nothing(value: object) -> N
             {"choices": [{"delta": {"tool_calls": [value, {"function": value}]}}]},
         )
     ]
-    setting = Setting([*nonsense, HELLO, STOP, DONE])
+    setting = RelaySetting([*nonsense, HELLO, STOP, DONE])
     assert setting.run() == b"".join(nonsense) + HELLO + STOP + DONE
     assert setting.bill.usage == estimated(6)

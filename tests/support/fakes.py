@@ -1,0 +1,116 @@
+"""Fakes at the two edges of a relay: a provider's stream, and a ledger that can be told to fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from gateway.billing import TokenPrice
+from gateway.catalog import Catalog, Model
+from gateway.errors import LedgerUnavailable, UpstreamError
+from gateway.exchange import Exchange
+from gateway.ledger import Entry, Ledger
+from gateway.relay import Relay
+from gateway.router import Route
+from gateway.schema import parse_chat_request
+from gateway.sse import Event, EventReader
+from gateway.upstream import CompletionStream
+
+CHEAP = Model(
+    "CheapModel", "http://cheap/v1", "small", None, TokenPrice(Decimal("0.1"), Decimal(0), Decimal("0.4"))
+)
+EXPENSIVE = Model(
+    "ExpensiveModel", "http://dear/v1", "large", None, TokenPrice(Decimal(1), Decimal(0), Decimal(5))
+)
+PROMPT = "What is the capital of France?"
+
+Step = bytes | BaseException
+
+
+class FakeStream(CompletionStream):
+    """Gives each piece of bytes as one read from the network; an exception is raised in its turn."""
+
+    def __init__(self, steps: Iterable[Step], journal: list[str], finish_fails: bool = False) -> None:
+        self.steps = list(steps)
+        self.journal = journal
+        self.finish_fails = finish_fails
+        self.closed = False
+
+    def __iter__(self) -> Iterator[list[Event]]:
+        reader = EventReader()
+        for step in self.steps:
+            if isinstance(step, BaseException):
+                raise step
+            self.journal.append("read")
+            if events := reader.feed(step):
+                yield events
+        if rest := reader.rest():
+            yield [rest]
+
+    def finish(self) -> None:
+        self.journal.append("finish")
+        if self.finish_fails:
+            raise UpstreamError("The provider's answer broke off or could not be read.")
+
+    def close(self) -> None:
+        self.journal.append("close")
+        self.closed = True
+
+
+class FakeLedger(Ledger):
+    """Keeps what is recorded, and fails where it is told to after it has been asked."""
+
+    def __init__(self, journal: list[str], fails: bool = False) -> None:
+        self.journal = journal
+        self.fails = fails
+        self.entries: list[Entry] = []
+
+    def record(self, entry: Entry) -> None:
+        self.journal.append("bill")
+        self.entries.append(entry)
+        if self.fails:
+            raise LedgerUnavailable("The ledger cannot be reached.")
+
+
+@dataclass
+class RelaySetting:
+    """A relay between fakes, with the order in which they were used."""
+
+    steps: Iterable[Step]
+    ledger_fails: bool = False
+    finish_fails: bool = False
+    fields: dict[str, Any] = field(default_factory=dict)
+    model: Model = CHEAP
+
+    def __post_init__(self) -> None:
+        self.journal: list[str] = []
+        self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
+        self.ledger = FakeLedger(self.journal, self.ledger_fails)
+        self.exchange = Exchange("id", "POST", "/v1/chat/completions")
+        self.exchange.route = Route(self.model, "prompt_length", "short")
+        body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
+        chat = parse_chat_request(json.dumps(body).encode())
+        self.relay = Relay(self.exchange, chat, self.stream, self.ledger, Catalog(self.model, EXPENSIVE))
+
+    def start(self) -> RelaySetting:
+        self.relay.await_first_event()
+        return self
+
+    def run(self) -> bytes:
+        """All that the client gets; a server closes what it has iterated."""
+        self.start()
+        sent = b""
+        for piece in self.relay:
+            self.journal.append("send")
+            sent += piece
+        self.relay.close()
+        return sent
+
+    @property
+    def bill(self) -> Entry:
+        """The one entry of the ledger."""
+        (entry,) = self.ledger.entries
+        return entry
