@@ -10,14 +10,15 @@ It ends in one of four ways, each billed exactly once:
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from typing import Any
 
 from gateway.billing import Usage, charge, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
+from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
@@ -39,13 +40,15 @@ class Relay:
         stream: CompletionStream,
         ledger: Ledger,
         catalog: Catalog,
+        connection: Any,
     ) -> None:
         self._exchange = exchange
         self._chat = chat
         self._stream = stream
         self._ledger = ledger
         self._catalog = catalog
-        self._batches = iter(stream)
+        self._connection = connection
+        self._batches: Iterator[list[Event]] = iter(stream)
         self._first: list[Event] = []
         self._usage: Usage | None = None
         self._characters = 0
@@ -57,9 +60,11 @@ class Relay:
         """Wait until the provider has begun, while the client can still get a proper error status.
 
         :raises UpstreamError: when it ends or fails before its first event
+        :raises ClientLeft: when there is nobody to wait for any more
         """
         try:
-            first = next(self._batches, None)
+            with client_watched(self._connection):
+                first = next(self._batches, None)
             if first is None:
                 raise UpstreamError("The provider ended its answer before it began.")
         except BaseException:
@@ -107,6 +112,8 @@ class Relay:
         except LedgerUnavailable as error:
             self._exchange.error = error
             yield gap + error.sse_event()
+        except ClientLeft:
+            self._exchange.client_left = True
         except GeneratorExit:
             self._exchange.client_left = not self._settled
             raise
@@ -122,9 +129,12 @@ class Relay:
 
     def _all_batches(self) -> Iterator[list[Event]]:
         """The batches, each cut after `[DONE]`, behind which nothing counts."""
-        for batch in itertools.chain([self._first], self._batches):
+        batch: list[Event] | None = self._first
+        while batch is not None:
             done = next((index for index, event in enumerate(batch) if event.is_done), None)
             yield batch if done is None else batch[: done + 1]
+            with client_watched(self._connection):
+                batch = next(self._batches, None)
 
     def _passed_on(self, event: Event) -> bytes:
         """The bytes that the client gets for `event`, which is also read for its usage."""

@@ -14,6 +14,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from gateway.billing import Usage, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
+from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
 from gateway.errors import InvalidRequest, LedgerUnavailable, RequestTimeout, UpstreamError
 from gateway.exchange import Exchange
@@ -25,6 +26,7 @@ from gateway.upstream import Completion, CompletionStream, Refusal, Upstream
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
 NO_USAGE = Usage(0, 0, 0)
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody is left to read it
 PROVIDER_HEADERS = ("X-Mock-Fault",)
 OPENAPI = Path(__file__).with_name("openapi.json")
 
@@ -56,22 +58,28 @@ def chat_completions() -> Response:
     exchange.stream = chat.stream
     exchange.route = route = choose(chat, catalog, settings.routing_threshold_chars)
     ledger.require_available()
+    connection = request.environ.get("gunicorn.socket")
     try:
-        answer = gateway().upstream.complete(
-            route.model,
-            chat.body_for(route.model.upstream_name),
-            stream=chat.stream,
-            headers=passed_headers(),
-        )
+        with client_watched(connection):
+            answer = gateway().upstream.complete(
+                route.model,
+                chat.body_for(route.model.upstream_name),
+                stream=chat.stream,
+                headers=passed_headers(),
+            )
         if isinstance(answer, CompletionStream):
-            relay = Relay(exchange, chat, answer, ledger, catalog)
+            relay = Relay(exchange, chat, answer, ledger, catalog, connection)
             relay.await_first_event()
             return event_stream(relay)
+    except ClientLeft:
+        exchange.client_left = True
+        record_unanswered(exchange, usage_estimated(chat.prompt_texts, 0), failed=False)
+        return Response(status=CLIENT_CLOSED_REQUEST)
     except UpstreamError as error:
-        record_failure(exchange, error.usage or NO_USAGE)
+        record_unanswered(exchange, error.usage or NO_USAGE, failed=True)
         raise
     if isinstance(answer, Refusal):
-        record_failure(exchange, NO_USAGE)
+        record_unanswered(exchange, NO_USAGE, failed=True)
         return Response(answer.body, answer.status, answer.headers, mimetype="application/json")
     usage = usage_stated(answer.values) or usage_estimated(
         chat.prompt_texts, output_characters(answer.values["choices"])
@@ -163,12 +171,14 @@ def passed_headers() -> dict[str, str]:
     return {name: request.headers[name] for name in PROVIDER_HEADERS if name in request.headers}
 
 
-def record_failure(exchange: Exchange, usage: Usage) -> None:
+def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:
     """Count a call that gave no answer. The client is told why that was, even if the count fails too."""
     try:
-        exchange.settle(gateway().ledger, gateway().catalog, usage, answered=False, failed=True)
+        exchange.settle(gateway().ledger, gateway().catalog, usage, answered=False, failed=failed)
     except LedgerUnavailable:
-        current_app.logger.warning("a failed call was not counted", extra={"request_id": exchange.request_id})
+        current_app.logger.warning(
+            "a call without an answer was not counted", extra={"request_id": exchange.request_id}
+        )
 
 
 def whole_answer(answer: Completion, cost: Decimal) -> Response:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from flask import Request, Response
@@ -52,7 +53,8 @@ class Completions:
         self, answer: Answer, fault: Fault, connection: wire.Connection | None, record: RequestRecord
     ) -> Response:
         body = render(answer)
-        time.sleep(self._first_token_seconds + fault.slow_seconds)
+        with self._billing_who_leaves(answer):
+            wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
         self._ledger.bill(answer.usage)
         _note_usage(record, answer.usage, answer.usage.output_tokens)
         if fault.kind is Kind.MALFORMED_JSON:
@@ -62,6 +64,15 @@ class Completions:
             response.response = _half(body, fault, connection)
             response.content_length = len(body)
         return response
+
+    @contextmanager
+    def _billing_who_leaves(self, answer: Answer) -> Iterator[None]:
+        """Bill the prompt of a call whose client leaves before there is an answer."""
+        try:
+            yield
+        except OSError:
+            self._ledger.open_stream(answer.usage).settle()
+            raise
 
     def _stream(
         self,
@@ -91,10 +102,10 @@ class Completions:
         self, chunks: list[Chunk], bill: StreamBill, fault: Fault, connection: wire.Connection | None
     ) -> Iterator[bytes]:
         middle = len(chunks) // 2
-        time.sleep(self._first_token_seconds + fault.slow_seconds)
+        wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
         for index, chunk in enumerate(chunks):
             if index:
-                time.sleep(self._interval_seconds)
+                wire.wait(connection, self._interval_seconds)
             if index == middle:
                 _break_off(fault, connection)
             bill.add(chunk.tokens)

@@ -45,6 +45,15 @@ def stall(connection: Connection | None, seconds: float) -> NoReturn:
     cut()
 
 
+def wait(connection: Connection | None, seconds: float) -> None:
+    """Take so long over an answer, but end at once where its client leaves meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(POLL_SECONDS, left))
+        if connection is not None and client_has_left(connection):
+            cut()
+
+
 def client_has_left(connection: Connection) -> bool:
     """Whether the other side has closed or reset the connection; takes no byte from it."""
     timeout = connection.gettimeout()

@@ -315,7 +315,7 @@ def test_a_client_leaving_midstream_pays_for_what_was_sent(server: Server) -> No
     before = server.ledger()
     with server.connect() as connection:
         connection.sendall(raw_request(STREAM))
-        read_until(connection, b"Chea")
+        read_until(connection, b'"content":"Chea"')
     after = wait_for(server, before["calls"] + 1, before["input_tokens"] + 8)
     assert 1 <= after["output_tokens"] - before["output_tokens"] < 5
 

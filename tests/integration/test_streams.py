@@ -162,8 +162,8 @@ def test_a_client_that_leaves_in_the_middle_is_billed_for_what_came(
     assert counted.calls == billed.calls == 1
     assert counted.input_tokens == billed.input_tokens
     assert 2 <= counted.output_tokens < 12
-    # The model goes on for a token or two until it notices that its connection is gone.
-    assert 0 <= billed.output_tokens - counted.output_tokens <= 3
+    # The model may have one more token on its way when its connection ends.
+    assert 0 <= billed.output_tokens - counted.output_tokens <= 1
     assert gateway.metrics()["totalRequests"] == 1
     (line,) = [line for line in gateway.service.log_lines if line.get("stream")]
     assert line["client_left"] is True

@@ -93,7 +93,9 @@ class RelaySetting:
         self.exchange.route = Route(self.model, "prompt_length", "short")
         body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
         chat = parse_chat_request(json.dumps(body).encode())
-        self.relay = Relay(self.exchange, chat, self.stream, self.ledger, Catalog(self.model, EXPENSIVE))
+        self.relay = Relay(
+            self.exchange, chat, self.stream, self.ledger, Catalog(self.model, EXPENSIVE), None
+        )
 
     def start(self) -> RelaySetting:
         self.relay.await_first_event()
