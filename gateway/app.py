@@ -10,6 +10,7 @@ from flask import Flask, Response, g, request
 from gateway.catalog import load_catalog
 from gateway.config import Settings
 from gateway.error_handlers import register_error_handlers
+from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger, connect
 from gateway.routes import Gateway, routes
@@ -50,6 +51,9 @@ def _open_exchange() -> None:
     wanted = request.headers.get("X-Request-Id", "")
     request_id = wanted if SANE_REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
     g.exchange = Exchange(request_id, request.method, request.path)
+    # Only browsers send this header, and no page can forge it: a page elsewhere must not spend our money.
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise CrossSiteRequest("This gateway does not serve web pages of other sites.")
 
 
 def _close_exchange(response: Response) -> Response:
@@ -60,7 +64,7 @@ def _close_exchange(response: Response) -> Response:
         response.headers["X-Gateway-Model"] = exchange.route.model.name
         response.headers["X-Gateway-Policy"] = exchange.route.policy
         response.headers["X-Gateway-Reason"] = exchange.route.reason
-        response.headers["X-Gateway-Attempts"] = "1"
+        response.headers["X-Gateway-Attempts"] = str(exchange.attempts)
     if request.path not in PROBES or response.status_code >= 400:
         response.call_on_close(exchange.log)
     return response

@@ -1,6 +1,6 @@
-"""From a provider's `usage` to tokens and money: the one place that computes either.
+"""From a provider's `usage` to tokens and money.
 
-Money is `Decimal` USD throughout and exact; it becomes a float only inside Redis.
+Money is `Decimal` USD and exact until it reaches Redis or a client's JSON.
 """
 
 from __future__ import annotations

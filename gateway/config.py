@@ -35,7 +35,7 @@ class InvalidSetting(ValueError):
 
 @dataclass(frozen=True)
 class ModelOverride:
-    """What the environment says about one of the two models of the quick set-up."""
+    """What the environment says about one of the two models."""
 
     variable_prefix: str
     url: str
@@ -63,6 +63,7 @@ class Settings:
     max_request_bytes: int
     shutdown_timeout: int
     client_keepalive: int
+    client_stall_timeout: int
     forward_mock_faults: bool
     log_level: str
 
@@ -79,14 +80,17 @@ class Settings:
         cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
         expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)
         bind = env.host("GATEWAY_BIND", "127.0.0.1")
-        if (cheap_model.api_key or expensive_model.api_key) and not _is_loopback(bind):
-            raise InvalidSetting(
-                "GATEWAY_BIND",
-                f"refusing to serve a provider's key to the network at {bind} without client keys; "
-                "use a loopback address",
-            )
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
         host = f"[{bind}]" if ":" in bind else bind
+        listen = env.address("GATEWAY_LISTEN", f"{host}:{port}")
+        # In a container the gateway listens to all, and GATEWAY_BIND says who can reach that.
+        reachable = bind if env.text("GATEWAY_BIND") else listen.rpartition(":")[0].strip("[]")
+        if (cheap_model.api_key or expensive_model.api_key) and not _is_loopback(reachable):
+            raise InvalidSetting(
+                "GATEWAY_BIND",
+                f"refusing to serve a provider's key to the network at {reachable} without client keys; "
+                "use a loopback address",
+            )
         return cls(
             cheap_model=cheap_model,
             expensive_model=expensive_model,
@@ -97,7 +101,7 @@ class Settings:
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 1.0, 0.01, 60),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
-            listen=env.address("GATEWAY_LISTEN", f"{host}:{port}"),
+            listen=listen,
             upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
             upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
@@ -105,6 +109,7 @@ class Settings:
             shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 5, 3600),
             forward_mock_faults=env.switch("FORWARD_MOCK_FAULTS", default=False),
             client_keepalive=env.integer("CLIENT_KEEPALIVE_SECONDS", 20, 1, 3600),
+            client_stall_timeout=env.integer("CLIENT_STALL_TIMEOUT_SECONDS", 60, 1, 3600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error")),
         )
 

@@ -2,6 +2,7 @@
 
 GatewayError
 ├── InvalidRequest          400  ill-formed request; `param` names the field
+├── CrossSiteRequest        403  a web page of another site made a browser send it
 ├── UnknownPath             404  nothing is at this path
 ├── ModelNotFound           404  `model` names nothing that is configured
 ├── WrongMethod             405  the path answers other methods, which `Allow` names
@@ -9,7 +10,8 @@ GatewayError
 ├── RequestTooLarge         413  the body is over the limit
 ├── UpstreamError           502  the provider failed or answered nonsense
 │   └── UpstreamTimeout     504  it took too long
-└── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
+├── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
+└── WorkerStopping          503  the worker had to stop before the answer was whole
 """
 
 from __future__ import annotations
@@ -67,6 +69,12 @@ class InvalidRequest(GatewayError):
     code = None
 
 
+class CrossSiteRequest(GatewayError):
+    status = 403
+    type = "invalid_request_error"
+    code = "cross_site_request"
+
+
 class UnknownPath(GatewayError):
     status = 404
     type = "invalid_request_error"
@@ -118,4 +126,12 @@ class LedgerUnavailable(GatewayError):
     code = "ledger_unavailable"
 
     def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Retry-After": "1"})
+
+
+class WorkerStopping(GatewayError):
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, message: str = "The gateway is stopping; ask again.") -> None:
         super().__init__(message, headers={"Retry-After": "1"})

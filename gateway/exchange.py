@@ -32,6 +32,7 @@ class Exchange:
     cost: Decimal | None = None
     recorded: bool = False
     client_left: bool = False
+    attempts: int = 0
     time_to_first_token: float | None = None
     error: GatewayError | None = None
 
@@ -73,6 +74,7 @@ class Exchange:
                 "reason": self.route.reason,
                 "stream": self.stream,
                 "client_left": self.client_left,
+                "attempts": self.attempts,
             }
         if self.time_to_first_token is not None:
             line["time_to_first_token_ms"] = round(self.time_to_first_token * 1000, 3)
@@ -87,6 +89,8 @@ class Exchange:
             }
         if self.error is not None:
             line |= {"error": self.error.code, "error_message": self.error.message}
+            if self.error.__cause__ is not None:
+                line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
         logger.log(level, "request", extra=line)

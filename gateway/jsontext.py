@@ -157,8 +157,10 @@ def _refuse_bad_characters(values: dict[str, Any]) -> None:
         for text in _strings({name: value}):
             if "\0" in text:
                 raise NotJson("The body holds a NUL character.", name)
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise NotJson("The body holds half of a surrogate pair.", name)
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise NotJson("The body holds half of a surrogate pair.", name) from None
 
 
 def _strings(value: Any) -> Iterator[str]:

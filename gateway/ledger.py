@@ -3,7 +3,8 @@
 Keys, all plain strings below one prefix: `requests`, `cost_usd`, `baseline_cost_usd`, and for each model
 `model:NAME:` followed by `requests`, `cost_usd`, `input_tokens`, `output_tokens`, `cached_input_tokens`
 and `errors`. Each record is one MULTI/EXEC of INCRBY and INCRBYFLOAT, sent in one round trip, so that it
-counts whole or not at all, whichever worker or replica writes it.
+counts whole or not at all, whichever worker or replica writes it, as long as nobody else has put
+something other than a number into one of these keys.
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ class Ledger:
             self.check()
 
     def check(self) -> None:
-        """Ask Redis for a sign of life.
+        """Write nothing, but write it: a Redis that is full or a replica answers PING and takes no bill.
 
         :raises LedgerUnavailable:
         """
         with self._translating_errors():
-            self._redis.ping()
+            self._redis.incrby(self._key("requests"), 0)
 
     def record(self, entry: Entry) -> None:
         """Add `entry` to the counters, atomically.
@@ -106,12 +107,14 @@ class Ledger:
         keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in self._models]
         with self._translating_errors():
             cost, *counts = self._redis.mget(keys)
-        model_requests = {name: int(count or 0) for name, count in zip(self._models, counts, strict=True)}
-        return Totals(
-            requests=sum(model_requests.values()),
-            cost=Decimal(str(cost or "0")).quantize(REPORTED_USD),
-            model_requests=model_requests,
-        )
+        try:
+            model_requests = {name: int(count or 0) for name, count in zip(self._models, counts, strict=True)}
+            total_cost = Decimal(str(cost or "0")).quantize(REPORTED_USD)
+        except (ValueError, ArithmeticError) as error:
+            raise LedgerUnavailable("A counter in Redis holds what is no number.") from error
+        if not total_cost.is_finite():
+            raise LedgerUnavailable("A counter in Redis holds what is no number.")
+        return Totals(sum(model_requests.values()), total_cost, model_requests)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"

@@ -4,7 +4,8 @@ It ends in one of four ways, each billed exactly once:
 
 - whole: billed before `[DONE]` is passed on, so that no client sees a whole answer that is not counted;
 - broken off by the provider: an error event instead of `[DONE]`, never an answer that looks whole;
-- broken off by the client or by a stopping worker: what was delivered until then is billed;
+- broken off by the client or by a stopping worker: what was delivered until then is billed, and a client
+  that is still there gets an error event instead of `[DONE]`;
 - whole, but the ledger is gone: an error event instead of `[DONE]`.
 """
 
@@ -16,10 +17,12 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
+import gevent
+
 from gateway.billing import Usage, charge, output_characters, usage_estimated, usage_stated
 from gateway.catalog import Catalog
 from gateway.client import ClientLeft, client_watched
-from gateway.errors import LedgerUnavailable, UpstreamError
+from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
 from gateway.schema import ChatRequest
@@ -52,7 +55,8 @@ class Relay:
         self._first: list[Event] = []
         self._usage: Usage | None = None
         self._characters = 0
-        self._finished = False
+        self._begun: set[object] = set()
+        self._finished: set[object] = set()
         self._settled = False
         self._pieces = self._run()
 
@@ -102,7 +106,7 @@ class Relay:
                     return
                 # Without its blank line an event would swallow the error event behind it.
                 gap = b"" if events[-1].is_terminated else b"\n\n"
-            if not self._finished:
+            if not self._finished or self._begun - self._finished:
                 raise UpstreamError("The provider broke off its answer.")
             self._settle()
         except UpstreamError as error:
@@ -112,6 +116,10 @@ class Relay:
         except LedgerUnavailable as error:
             self._exchange.error = error
             yield gap + error.sse_event()
+        except gevent.GreenletExit:
+            self._exchange.error = WorkerStopping()
+            self._settle_broken(failed=False)
+            yield gap + self._exchange.error.sse_event()
         except ClientLeft:
             self._exchange.client_left = True
         except GeneratorExit:
@@ -145,17 +153,21 @@ class Relay:
             self._usage = usage
         choices = event.chunk.get("choices")
         self._characters += output_characters(choices)
-        if isinstance(choices, list) and any(
-            isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
-        ):
-            self._finished = True
-        if not event.is_usage_only:
-            return event.raw
-        if not self._chat.include_usage:
+        for choice in choices if isinstance(choices, list) else ():
+            self._note_progress(choice)
+        if event.is_usage_only and not self._chat.include_usage:
             return b""
-        if usage is None or self._exchange.route is None:
+        if usage is None or not self._chat.include_usage or self._exchange.route is None:
             return event.raw
         return with_cost(event, charge(self._exchange.route.model.price, usage))
+
+    def _note_progress(self, choice: object) -> None:
+        if isinstance(choice, dict):
+            index = choice.get("index", 0)
+            index = index if isinstance(index, int) else 0
+            self._begun.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
 
     def _settle(self, *, failed: bool = False) -> None:
         if self._settled:

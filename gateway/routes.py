@@ -16,7 +16,13 @@ from gateway.billing import Usage, output_characters, usage_estimated, usage_sta
 from gateway.catalog import Catalog
 from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
-from gateway.errors import InvalidRequest, LedgerUnavailable, RequestTimeout, UpstreamError
+from gateway.errors import (
+    InvalidRequest,
+    LedgerUnavailable,
+    RequestTimeout,
+    UpstreamError,
+    WorkerStopping,
+)
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
 from gateway.relay import Relay
@@ -59,6 +65,7 @@ def chat_completions() -> Response:
     exchange.route = route = choose(chat, catalog, settings.routing_threshold_chars)
     ledger.require_available()
     connection = request.environ.get("gunicorn.socket")
+    exchange.attempts += 1
     try:
         with client_watched(connection):
             answer = gateway().upstream.complete(
@@ -75,6 +82,9 @@ def chat_completions() -> Response:
         exchange.client_left = True
         record_unanswered(exchange, usage_estimated(chat.prompt_texts, 0), failed=False)
         return Response(status=CLIENT_CLOSED_REQUEST)
+    except gevent.GreenletExit:
+        record_unanswered(exchange, usage_estimated(chat.prompt_texts, 0), failed=True)
+        raise WorkerStopping from None
     except UpstreamError as error:
         record_unanswered(exchange, error.usage or NO_USAGE, failed=True)
         raise

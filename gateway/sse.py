@@ -99,7 +99,9 @@ def read_event(raw: bytes) -> Event:
 
 
 def with_cost(event: Event, cost: Decimal) -> bytes:
-    """The bytes of a usage chunk with `usage.cost`, in USD, added."""
+    """The bytes of an event that states usage, with `usage.cost` in USD added; others as they came."""
     chunk = dict(event.chunk or {})
+    if not isinstance(chunk.get("usage"), dict):
+        return event.raw
     chunk["usage"] = chunk["usage"] | {"cost": float(cost)}
     return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"

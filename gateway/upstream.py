@@ -4,6 +4,7 @@ wrong on the way into `UpstreamError` or `UpstreamTimeout`."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer wo
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 USER_AGENT = "llm-gateway/0.1"
+VISIBLE = re.compile(r"[ -~]{1,256}")
 # What a refusal of the provider may tell the client besides its body.
 REFUSAL_HEADERS = ("Retry-After", "Retry-After-Ms", "X-Should-Retry")
 
@@ -66,7 +68,7 @@ class CompletionStream:
     def finish(self) -> None:
         """Read the end that follows the last event, so that the connection can serve again."""
         with gevent.Timeout(END_OF_STREAM_SECONDS, False), _translating_errors():  # type: ignore[arg-type]
-            self._response.raw.read1(READ_BYTES)
+            self._response.raw.read1(READ_BYTES, decode_content=True)
 
     def close(self) -> None:
         """Give the connection back, or end it where the answer has not been read whole."""
@@ -111,7 +113,7 @@ class Upstream:
                     f"{model.name} answered with status {response.status_code}.",
                     usage_stated(_json_object(response.content)),
                 )
-        if stream and response.headers.get("Content-Type", "").startswith("text/event-stream"):
+        if stream and response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
             return CompletionStream(response)
         with _translating_errors(), response:
             return _completion(model, response.content)
@@ -139,10 +141,15 @@ def _completion(model: Model, body: bytes) -> Completion:
 
 
 def _refusal(model: Model, response: requests.Response) -> Refusal:
-    headers = {name: response.headers[name] for name in REFUSAL_HEADERS if name in response.headers}
+    headers = {
+        name: value
+        for name in REFUSAL_HEADERS
+        if (value := response.headers.get(name)) and VISIBLE.fullmatch(value)
+    }
     body = response.content
     if model.api_key:
-        body = body.replace(model.api_key.encode(), b"[key]")
+        for spelling in (model.api_key, model.api_key.replace("/", "\\/")):
+            body = body.replace(spelling.encode(), b"[key]")
     if not isinstance(_json_object(body).get("error"), dict):
         error = UpstreamError(f"{model.name} refused the request with status {response.status_code}.")
         body = json.dumps(error.body()).encode()
@@ -170,5 +177,5 @@ def _translating_errors() -> Iterator[None]:
         if "Read timed out" in str(error):
             raise UpstreamTimeout("The provider took too long to answer.") from error
         raise UpstreamError("The provider could not be reached or closed the connection.") from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, RuntimeError) as error:
         raise UpstreamError("The provider's answer broke off or could not be read.") from error

@@ -1,15 +1,17 @@
-"""The gunicorn worker: gevent's, with three habits of its own.
+"""The gunicorn worker: gevent's, with four habits of its own.
 
 - What is no HTTP, such as a broken request line, is answered in OpenAI's shape like any other error.
 - Connections that idle between two requests do not hold up a stop; requests in work do.
 - Answers still in work when the time for stopping is nearly over are ended while they can still be billed:
   the master kills a worker at its `graceful_timeout`, which no `finally` survives.
+- A client that stops reading its answer is given up in the end, with its provider's connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,8 +23,10 @@ from typing import Any, TypeAlias, cast
 import gevent
 from gunicorn import util
 from gunicorn.http import errors as http_errors
+from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
+from gateway.config import Settings
 from gateway.errors import GatewayError, InvalidRequest
 
 SECONDS_TO_BILL = 3
@@ -52,14 +56,23 @@ class GatewayWorker(GeventWorker):
         self._connections: set[Connection] = set()
         self._idle: dict[gevent.Timeout, Connection] = {}
         self._stopping_since: float | None = None
+        self._client_stall_timeout = Settings.from_env().client_stall_timeout
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        bound_writes(client, self._client_stall_timeout)
         connection = _current_greenlet()
         self._connections.add(connection)
         try:
             super().handle(listener, client, addr)
         finally:
             self._connections.discard(connection)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        try:
+            return AsyncWorker.handle_request(self, listener_name, req, sock, addr)
+        except gevent.GreenletExit:
+            # The answer may stand half written: nothing more can be said on this connection.
+            raise StopIteration from None
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
@@ -129,6 +142,12 @@ def refusal_of(error: Exception) -> GatewayError:
                 refused.status = status
                 return refused
     return GatewayError("The gateway failed to handle this request; its log has the request id.")
+
+
+def bound_writes(client: Any, seconds: int) -> None:
+    """End a connection whose client takes nothing of what is written for so long; Linux only."""
+    if hasattr(socket, "TCP_USER_TIMEOUT") and client.family in (socket.AF_INET, socket.AF_INET6):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
 
 def _current_greenlet() -> Connection:

@@ -18,7 +18,7 @@ worker_class = "model_server.worker.ModelWorker"
 # The ledger lives in the worker's memory: a second worker would hold another half of it.
 workers = 1
 worker_connections = 2000
-# Longer than the gateway keeps its pooled connections, so that the client is always first to close.
+# Long, since a client that sends a request just when its pooled connection closes sees a reset.
 keepalive = 75
 graceful_timeout = 10
 timeout = 30

@@ -90,12 +90,21 @@ def gateway(start_gateway: StartGateway) -> GatewayUnderTest:
 @pytest.fixture(scope="session")
 def stack(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The running stack that the environment names, or one of local processes with the default settings."""
+    if os.environ.get("PROVIDER_URLS"):
+        pytest.exit("The stack serves real providers; the tests would spend money there.", returncode=1)
     if gateway_url := os.environ.get("GATEWAY_URL"):
         urls = {
             "CheapModel": os.environ["CHEAP_MODEL_URL"],
             "ExpensiveModel": os.environ["EXPENSIVE_MODEL_URL"],
         }
-        yield Stack(gateway_url, urls, redis_url, os.environ["REDIS_KEY_PREFIX"])
+        stack = Stack(gateway_url, urls, redis_url, os.environ["REDIS_KEY_PREFIX"])
+        before = stack.billed("CheapModel").calls
+        stack.chat("hello")
+        if stack.billed("CheapModel").calls != before + 1:
+            pytest.exit(
+                "The stack does not serve the mock models, or serves somebody else too.", returncode=1
+            )
+        yield stack
         return
     logs: Path = tmp_path_factory.mktemp("stack")
     with (

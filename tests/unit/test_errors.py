@@ -12,6 +12,7 @@ from gateway import errors
 from gateway.billing import Usage
 from gateway.error_handlers import error_response, translate
 from gateway.errors import (
+    CrossSiteRequest,
     GatewayError,
     InvalidRequest,
     LedgerUnavailable,
@@ -21,12 +22,14 @@ from gateway.errors import (
     UnknownPath,
     UpstreamError,
     UpstreamTimeout,
+    WorkerStopping,
     WrongMethod,
 )
 
 SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
     InvalidRequest,
+    CrossSiteRequest,
     UnknownPath,
     ModelNotFound,
     WrongMethod,
@@ -35,6 +38,7 @@ ALL = (
     UpstreamError,
     LedgerUnavailable,
     UpstreamTimeout,
+    WorkerStopping,
 )
 
 
@@ -68,6 +72,8 @@ def test_every_error_is_tested_here() -> None:
     ("error", "status", "kind", "code"),
     [
         (GatewayError("m"), 500, "server_error", "internal_error"),
+        (CrossSiteRequest("m"), 403, "invalid_request_error", "cross_site_request"),
+        (WorkerStopping("m"), 503, "server_error", "overloaded"),
         (InvalidRequest("m"), 400, "invalid_request_error", None),
         (UnknownPath("m"), 404, "invalid_request_error", "not_found"),
         (ModelNotFound("m"), 404, "invalid_request_error", "model_not_found"),

@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import gevent
 import pytest
 from flask import Response
 from hypothesis import given
@@ -352,6 +353,42 @@ def test_a_provider_that_fails_before_its_first_event_is_an_error_for_the_caller
     setting.relay.close()
     assert setting.stream.closed
     assert setting.ledger.entries == []
+
+
+def test_a_worker_that_stops_in_the_middle_tells_a_client_that_is_still_there() -> None:
+    setting = RelaySetting([HELLO, gevent.GreenletExit(), WORLD, DONE])
+    sent = setting.run()
+    assert sent.startswith(HELLO)
+    assert error_of(sent)["code"] == "overloaded"
+    assert setting.bill.usage == estimated(6)
+    assert not setting.bill.failed
+    assert not setting.exchange.client_left
+
+
+def choice(index: int, content: str, finish_reason: str | None = None) -> bytes:
+    return event(
+        {"choices": [{"index": index, "delta": {"content": content}, "finish_reason": finish_reason}]}
+    )
+
+
+def test_an_answer_of_several_choices_is_whole_once_all_of_them_are() -> None:
+    first, second = choice(0, "a"), choice(1, "b")
+    cut = RelaySetting([first, second, choice(0, "", "stop")])
+    assert error_of(cut.run())["code"] == "upstream_error"
+    whole = RelaySetting([first, second, choice(0, "", "stop"), choice(1, "", "stop")])
+    assert b"error" not in whole.run()
+
+
+def test_the_cost_stands_wherever_a_client_that_asked_gets_the_usage() -> None:
+    last = event(
+        {
+            "choices": [{"delta": {}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 14, "completion_tokens": 9},
+        }
+    )
+    asked = RelaySetting([HELLO, last, DONE], fields=ASKED).run()
+    assert json.loads(asked.split(b"\n\n")[1].removeprefix(b"data: "))["usage"]["cost"] == 0.000005
+    assert RelaySetting([HELLO, last, DONE]).run() == HELLO + last + DONE
 
 
 def test_a_worker_that_stops_before_the_first_event_leaves_the_provider() -> None:

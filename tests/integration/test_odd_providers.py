@@ -1,0 +1,118 @@
+"""Providers that answer in ways which are allowed, or nearly so."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from decimal import Decimal
+
+import pytest
+
+from gateway.billing import TokenPrice, Usage
+from gateway.catalog import Model
+from gateway.errors import UpstreamError
+from gateway.upstream import Completion, CompletionStream, Refusal, Upstream
+from tests.conftest import StartGateway
+from tests.support.scripted import scripted_provider
+from tests.support.sse import events_of, text_of
+from tests.support.stack import SHORT
+
+EVENTS = (
+    b'data: {"choices": [{"index": 0, "delta": {"content": "Paris."}, "finish_reason": "stop"}]}\n\n'
+    b'data: {"choices": [], "usage": {"prompt_tokens": 14, "completion_tokens": 2}}\n\n'
+    b"data: [DONE]\n\n"
+)
+KEY = "sk-canary/0123"
+
+
+def ask(url: str, stream: bool) -> Completion | CompletionStream | Refusal:
+    free = TokenPrice(Decimal(0), Decimal(0), Decimal(0))
+    upstream = Upstream(connect_timeout=5, read_timeout=5)
+    return upstream.complete(Model("CheapModel", url, "odd", None, free), b"{}", stream=stream, headers={})
+
+
+def http(status: str, headers: bytes, body: bytes) -> bytes:
+    return b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+        status.encode(),
+        headers,
+        len(body),
+        body,
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n", gzip.compress(EVENTS)),
+        (b"Content-Type: TEXT/Event-Stream; charset=UTF-8\r\n", EVENTS),
+    ],
+    ids=["gzip", "upper case"],
+)
+def test_a_stream_is_passed_on_whole_and_counted(
+    start_gateway: StartGateway, headers: bytes, body: bytes
+) -> None:
+    with scripted_provider(http("200 OK", headers, body)) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url)
+        answer = gateway.chat(SHORT, stream=True)
+    events = events_of(answer)
+    assert text_of(events) == "Paris."
+    assert events[-1] == "[DONE]"
+    assert gateway.counted("CheapModel").output_tokens == 2
+    assert "unexpected" not in gateway.service.log
+    assert "Traceback" not in gateway.service.log
+
+
+def test_a_refusal_keeps_no_key_however_it_is_spelled_and_no_header_that_cannot_be_sent(
+    start_gateway: StartGateway,
+) -> None:
+    body = b'{"error": {"message": "Bad key sk-canary\\/0123 or sk-canary/0123"}}'
+    headers = b"Content-Type: application/json\r\nRetry-After: 1\x7f2\r\nRetry-After-Ms: 1500\r\n"
+    with scripted_provider(http("429 Too Many Requests", headers, body)) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url, CHEAP_MODEL_API_KEY=KEY)
+        answer = gateway.chat(SHORT)
+    assert answer.status_code == 429
+    assert answer.json() == {"error": {"message": "Bad key [key] or [key]"}}
+    assert "Retry-After" not in answer.headers
+    assert answer.headers["Retry-After-Ms"] == "1500"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        http("200 OK", b"Content-Type: application/json\r\n", b"[]"),
+        http("200 OK", b"Content-Type: application/json\r\n", b'{"choices": null}'),
+        http("200 OK", b"Content-Type: application/json\r\n", b"[" * 100_000),
+        http("200 OK", b"Content-Type: text/html\r\n", b"<html>"),
+        http("200 OK", b"Content-Encoding: gzip\r\n", b"no gzip"),
+        http("204 No Content", b"", b""),
+        http("302 Found", b"Location: http://127.0.0.1:1/\r\n", b""),
+        http("500 Internal Server Error", b"", b"secret"),
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{"choices": [',
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_nonsense_is_a_bad_gateway(answer: bytes, stream: bool) -> None:
+    with scripted_provider(answer) as url, pytest.raises(UpstreamError) as failure:
+        ask(url, stream)
+    assert failure.value.status == 502
+    assert "secret" not in failure.value.message
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "422 Unprocessable", "418 Teapot"])
+def test_a_refusal_that_is_no_json_is_put_into_the_shape(status: str) -> None:
+    with scripted_provider(http(status, b"Content-Type: text/html\r\n", b"<html>secret</html>")) as url:
+        refusal = ask(url, stream=False)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == int(status[:3])
+    assert json.loads(refusal.body)["error"]["code"] == "upstream_error"
+    assert b"secret" not in refusal.body
+
+
+def test_a_failure_that_states_its_usage_can_be_billed() -> None:
+    body = b'{"error": {"message": "x"}, "usage": {"prompt_tokens": 14, "completion_tokens": 0}}'
+    with scripted_provider(http("500 Oops", b"", body)) as url, pytest.raises(UpstreamError) as failure:
+        ask(url, stream=False)
+    assert failure.value.usage == Usage(14, 0, 0)
