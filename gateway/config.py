@@ -75,7 +75,7 @@ class Settings:
         """
         env = _Environment(os.environ if environ is None else environ)
         for variable in NOT_YET:
-            if env.text(variable):
+            if SWITCH.get(env.text(variable).lower(), env.text(variable)):
                 raise InvalidSetting(variable, "not supported by this version; leave it unset")
         cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
         expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)
@@ -97,7 +97,7 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or DEFAULT_MODELS_FILE),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
-            redis_url=env.url("REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix")),
+            redis_url=env.redis_url(),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 1.0, 0.01, 60),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
@@ -192,6 +192,13 @@ class _Environment:
         if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f\x7f]", text):
             raise InvalidSetting(variable, wanted)
         return text
+
+    def redis_url(self) -> str:
+        url = self.url("REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix"))
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and not re.fullmatch(r"(/[0-9]{1,5})?", parts.path):
+            raise InvalidSetting("REDIS_URL", "must name its database by a number")
+        return url
 
     def model(self, prefix: str, default_url: str) -> ModelOverride:
         url = self.url(f"{prefix}_URL", default_url, ("http", "https"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_NESTING = 128
+MAX_VALUES = 500_000  # what a million tokens of prompt hold is far less; more would stall the worker
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 
@@ -49,12 +50,14 @@ def parse_object(body: bytes) -> JsonObject:
 
     :raises NotJson: for text that is no UTF-8 or no JSON object, and for what programs read differently
         or not at all: a key given twice, NaN, an infinite number, a lone surrogate, a NUL character,
-        nesting deeper than `MAX_NESTING`
+        nesting deeper than `MAX_NESTING`, more commas and brackets than `MAX_VALUES`
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise NotJson("The body is not valid UTF-8.") from None
+    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+        raise NotJson("The body holds too many values.")
     try:
         values, spans = _read_members(text)
     except RecursionError:

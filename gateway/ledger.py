@@ -148,6 +148,8 @@ def connect(url: str, timeout: float) -> redis.Redis:
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
+        # Not connected by this; the URL's options are only looked at here.
+        pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError) as error:
         raise InvalidSetting("REDIS_URL", "has a part that Redis clients do not know") from error
     return redis.Redis.from_pool(pool)

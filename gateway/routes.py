@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -117,13 +118,12 @@ def model(name: str) -> Response:
 def metrics() -> Response:
     """The totals over all workers, replicas and restarts."""
     totals = gateway().ledger.totals()
-    return jsonify(
-        {
-            "totalRequests": totals.requests,
-            "totalCostUsd": float(totals.cost),
-            "modelUsageCount": totals.model_requests,
-        }
-    )
+    figures = {
+        "totalRequests": totals.requests,
+        "totalCostUsd": float(totals.cost),
+        "modelUsageCount": totals.model_requests,
+    }
+    return Response(json.dumps(figures) + "\n", mimetype="application/json")
 
 
 @routes.get("/healthz")

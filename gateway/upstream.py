@@ -14,11 +14,11 @@ from typing import Any
 import gevent
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from gateway.billing import usage_stated
 from gateway.catalog import Model
 from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.pool import CheckedAdapter
 from gateway.sse import Event, EventReader
 
 PROVIDERS = 16
@@ -85,7 +85,7 @@ class Upstream:
         self._session.headers.clear()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
+            self._session.mount(scheme, CheckedAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
 
     def complete(
         self, model: Model, body: bytes, *, stream: bool, headers: Mapping[str, str]

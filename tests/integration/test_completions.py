@@ -40,7 +40,7 @@ def test_two_calls_of_a_fresh_stack_cost_exactly_what_the_prices_say(start_gatew
         "totalCostUsd": 0.000185,
         "modelUsageCount": {"CheapModel": 1, "ExpensiveModel": 1},
     }
-    assert '"totalCostUsd":0.000185,' in answer.text
+    assert '"totalCostUsd": 0.000185,' in answer.text
     assert gateway.counters() == {
         "requests": "2",
         "cost_usd": "0.000185",

@@ -9,14 +9,12 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import redis
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
-from tests.support.processes import running_redis
 from tests.support.prompts import CLIENTS, ask, expected_model, prompts
 from tests.support.proxy import TcpProxy, tcp_proxy
 from tests.support.stack import LONG, MODELS, SHORT
@@ -136,24 +134,34 @@ def test_nothing_is_given_away_while_the_ledger_is_gone(
 
 
 def test_nothing_is_paid_for_while_the_ledger_takes_no_writes(
-    start_gateway: StartGateway, tmp_path: Path
+    start_gateway: StartGateway, redis_url: str
 ) -> None:
-    with running_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
-        gateway = start_gateway(REDIS_URL=url, WEB_CONCURRENCY="1")
-        client.config_set("maxmemory", "1")
-        assert client.ping()
+    user = f"test-{uuid.uuid4().hex}"
+    with redis.Redis.from_url(redis_url) as admin:
 
-        first = gateway.chat(SHORT)
-        billed = gateway.billed("CheapModel")
-        refused = [gateway.chat(SHORT) for _ in range(3)]
+        def allow(*commands: str) -> None:
+            admin.acl_setuser(user, enabled=True, passwords=["+secret"], keys=["*"], commands=commands)
 
-        assert [answer.status_code for answer in (first, *refused)] == [503] * 4
-        assert gateway.billed("CheapModel") == billed
-        assert requests.get(f"{gateway.gateway_url}/readyz", timeout=5).status_code == 503
-        client.config_set("maxmemory", "0")
-        assert gateway.chat(SHORT).status_code == 200
-        # The gateway is stopped before its Redis is.
-        assert gateway.service.stop() == 0
+        allow("+@all")
+        gateway = start_gateway(
+            REDIS_URL=redis_url.replace("redis://", f"redis://{user}:secret@"), WEB_CONCURRENCY="1"
+        )
+        try:
+            send(gateway, 1)
+            allow("-incrby", "-incrbyfloat")  # as a replica or a full Redis, which still answer PING
+
+            first = gateway.chat(SHORT)
+            billed = gateway.billed("CheapModel")
+            refused = [gateway.chat(SHORT) for _ in range(3)]
+
+            assert [answer.status_code for answer in (first, *refused)] == [503] * 4
+            assert gateway.billed("CheapModel") == billed
+            assert requests.get(f"{gateway.gateway_url}/readyz", timeout=5).status_code == 503
+            allow("+@all")
+            send(gateway, 1)
+            assert "secret" not in gateway.service.log
+        finally:
+            admin.acl_deluser(user)
 
 
 @pytest.mark.parametrize("garbage", ["nan", "many"])

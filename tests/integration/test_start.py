@@ -26,6 +26,8 @@ CANARY = "sk-canary-0123456789"
         ("EXPENSIVE_MODEL_URL", "ftp://example.com/v1"),
         ("REDIS_URL", "http://redis:6379"),
         ("REDIS_URL", "redis://redis:6379/0?socket_timeout=abc"),
+        ("REDIS_URL", "redis://redis:6379/0?foo=1"),
+        ("REDIS_URL", "redis://redis:6379/abc"),
         ("ROUTING_POLICY", "by_mood"),
         ("ROUTING_THRESHOLD_CHARS", "-1"),
         ("CHEAP_MODEL_NAME", "no-such-model-anywhere"),

@@ -78,7 +78,7 @@ BAD_VALUES = {
     "REDIS_KEY_PREFIX": ["a b", "a:b", "a*", "é", "x" * 65, "a\nb"],
     "GATEWAY_BIND": ["a b", "a\nb", "127.0.0.1:8080", "[::1", "é", "unix:/tmp/socket"],
     "GATEWAY_LISTEN": NOT_AN_ADDRESS,
-    "GATEWAY_REQUIRE_KEYS": ["1", "on", "off"],
+    "GATEWAY_REQUIRE_KEYS": ["1", "on", "maybe"],
     "GATEWAY_ADMIN_KEY": [SECRET],
     "ROUTING_EXPENSIVE_SHARE": ["0.2"],
 }

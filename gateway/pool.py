@@ -1,0 +1,65 @@
+"""Pooled connections to providers that are looked at properly before they are used again.
+
+urllib3 asks the system's poll whether a connection has died. Patched by gevent, that poll answers from the
+event loop's last batch and misses closed connections when many requests ask at once; the request then fails
+on a connection that its provider has long closed. Here the real poll is asked.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+from gevent.monkey import get_original
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+# Providers close idle connections after a minute or so, and a request on its way just then is lost.
+MAX_IDLE_SECONDS = 30.0
+
+
+class _Checked:
+    """Mixed into a connection: it counts as connected while it is young and nothing has come to be read,
+    be it the end of the connection or bytes that belong to no answer."""
+
+    sock: Any
+    _last_answer = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        if self.sock is None or time.monotonic() - self._last_answer > MAX_IDLE_SECONDS:
+            return False
+        readable = get_original("select", "poll")()
+        readable.register(self.sock, select.POLLIN)
+        return not readable.poll(0)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]
+        self._last_answer = time.monotonic()
+        return response
+
+
+class _Connection(_Checked, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Checked, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class CheckedAdapter(HTTPAdapter):
+    """A `requests` adapter whose pools hold checked connections."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
