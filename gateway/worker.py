@@ -147,7 +147,8 @@ def refusal_of(error: Exception) -> GatewayError:
 def bound_writes(client: Any, seconds: int) -> None:
     """End a connection whose client takes nothing of what is written for so long; Linux only."""
     if hasattr(socket, "TCP_USER_TIMEOUT") and client.family in (socket.AF_INET, socket.AF_INET6):
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
+        with contextlib.suppress(OSError):  # gone already
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
 
 def _current_greenlet() -> Connection:
