@@ -353,6 +353,7 @@ def test_every_line_of_the_log_is_json(server: Server) -> None:
     server.request("POST", URL, HELLO)
     # The line is written once the answer has gone.
     assert eventually(lambda: server.log.read_text().count('"status": 200') == before + 1)
+    assert eventually(lambda: server.log.read_text().endswith("}\n"))
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert all({"time", "level", "message"} <= set(line) for line in lines)
     assert "Booting worker" in " ".join(line["message"] for line in lines)

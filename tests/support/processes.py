@@ -39,8 +39,9 @@ class Service:
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
-        """The log's JSON lines."""
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        """The log's JSON lines, without one that is still being written."""
+        lines = self.log.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     @property
     def workers(self) -> list[psutil.Process]:
