@@ -23,6 +23,8 @@ from gateway.config import InvalidSetting
 from gateway.errors import LedgerUnavailable
 
 CONNECTIONS = 64
+# Many answers may end at once and wait for each other here; they are paid for, so they wait rather than fail.
+WAIT_FOR_CONNECTION_SECONDS = 10.0
 REPORTED_USD = Decimal("1e-12")  # a float counter in Redis carries noise below this
 
 
@@ -55,16 +57,25 @@ class Ledger:
         self._prefix = prefix
         self._models = models
         self._failing = False
+        self._asking = False
 
     def require_available(self) -> None:
         """Refuse a call that could not be billed before it costs anything.
 
-        Costs nothing while Redis answers; after a failure each request asks Redis first.
+        Costs nothing while Redis answers; after a failure one request at a time asks Redis first, and the
+        others are refused at once.
 
         :raises LedgerUnavailable:
         """
-        if self._failing:
+        if not self._failing:
+            return
+        if self._asking:
+            raise LedgerUnavailable("The ledger cannot be reached, so no answer can be billed now.")
+        self._asking = True
+        try:
             self.check()
+        finally:
+            self._asking = False
 
     def check(self) -> None:
         """Write nothing, but write it: a Redis that is full or a replica answers PING and takes no bill.
@@ -142,7 +153,7 @@ def connect(url: str, timeout: float) -> redis.Redis:
         pool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
-            timeout=timeout,
+            timeout=WAIT_FOR_CONNECTION_SECONDS,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),

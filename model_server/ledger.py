@@ -39,8 +39,7 @@ class Ledger:
         self._book(usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
 
     def open_stream(self, usage: Usage) -> "StreamBill":
-        """Book a call whose tokens follow when its stream ends."""
-        self._calls += 1
+        """The bill of a stream; it is booked as a call with its first chunk, its tokens when it ends."""
         return StreamBill(self, usage)
 
     def _book(self, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> None:
@@ -77,10 +76,14 @@ class StreamBill:
         self._ledger = ledger
         self._usage = usage
         self._settled = False
+        self._begun = False
         self.output_tokens = 0
 
     def add(self, tokens: int) -> None:
         """Count the output tokens of a chunk that is being sent."""
+        if not self._begun:
+            self._begun = True
+            self._ledger._calls += 1
         self.output_tokens += tokens
 
     def settle(self) -> None:

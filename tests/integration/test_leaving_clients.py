@@ -49,6 +49,7 @@ def test_a_client_that_leaves_before_its_answer_begins_ends_the_call_and_pays_fo
     assert eventually(lambda: gateway.billed("CheapModel").input_tokens > billed_before.input_tokens)
     counted = gateway.counted("CheapModel") - before
     assert (counted.calls, counted.input_tokens, counted.output_tokens) == (0, 14, 0)
+    assert gateway.billed("CheapModel").calls == billed_before.calls
     assert counted.cost_usd == (gateway.billed("CheapModel") - billed_before).cost_usd == Decimal("0.0000014")
     assert gateway.metrics()["totalRequests"] == before.calls
     line = [line for line in gateway.service.log_lines if line.get("status") == 499][-1]
