@@ -52,7 +52,7 @@ def _open_exchange() -> None:
     request_id = wanted if SANE_REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
     g.exchange = Exchange(request_id, request.method, request.path)
     # Only browsers send this header, and no page can forge it: a page elsewhere must not spend our money.
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise CrossSiteRequest("This gateway does not serve web pages of other sites.")
 
 

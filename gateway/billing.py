@@ -85,7 +85,8 @@ def usage_stated(answer: Mapping[str, Any]) -> Usage | None:
     - DeepSeek: `prompt_cache_hit_tokens`; Moonshot: `cached_tokens` beside `prompt_tokens`
     - Groq: `x_groq.usage` in the last chunk; Moonshot: `choices[0].usage` there
     - xAI, Gemini: reasoning beside `completion_tokens`, told by a `total_tokens` larger than their sum
-    - OpenRouter: `cost` in USD, with one's own key at the provider that provider's charge apart
+    - OpenRouter: `cost` in USD, with one's own key at the provider that provider's charge apart;
+      Perplexity: `cost.total_cost`
     - OpenRouter and LiteLLM: tokens written to a cache
     """
     usage = _usage_object(answer)
@@ -160,6 +161,8 @@ def _usage_object(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stated_cost(usage: Mapping[str, Any]) -> Decimal | None:
     cost = _money(usage.get("cost"))
+    if cost is None:
+        cost = _money(_object(usage.get("cost")).get("total_cost"))
     if cost is not None and usage.get("is_byok") is True:
         cost += _money(_object(usage.get("cost_details")).get("upstream_inference_cost")) or 0
     return cost

@@ -91,13 +91,13 @@ def _model(name: str, override: ModelOverride, listed: Mapping[str, Any]) -> Mod
 def _listed_price(name: str, entry: Mapping[str, Any]) -> TokenPrice:
     prices = entry.get("usd_per_million_tokens")
     classes = ("input", "cached_input", "output")
-    if not isinstance(prices, dict) or sorted(prices) != sorted(classes):
+    if not isinstance(prices, dict) or sorted({"cache_write", *prices}) != sorted({"cache_write", *classes}):
         raise InvalidSetting("MODELS_FILE", f"[{name}.usd_per_million_tokens] must give {', '.join(classes)}")
-    for token_class in classes:
+    for token_class in prices:
         amount = prices[token_class]
         if not _is_price(amount):
             raise InvalidSetting("MODELS_FILE", f"{name}: {token_class} must be USD per million tokens")
-    return TokenPrice(*(Decimal(prices[token_class]) for token_class in classes))
+    return TokenPrice(**{token_class: Decimal(amount) for token_class, amount in prices.items()})
 
 
 def _is_price(amount: object) -> bool:

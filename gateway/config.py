@@ -75,7 +75,9 @@ class Settings:
         """
         env = _Environment(os.environ if environ is None else environ)
         for variable in NOT_YET:
-            if SWITCH.get(env.text(variable).lower(), env.text(variable)):
+            if env.text(variable) and (
+                variable != "GATEWAY_REQUIRE_KEYS" or env.switch(variable, default=False)
+            ):
                 raise InvalidSetting(variable, "not supported by this version; leave it unset")
         cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
         expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)

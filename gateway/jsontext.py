@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_NESTING = 128
-MAX_VALUES = 500_000  # what a million tokens of prompt hold is far less; more would stall the worker
+MAX_VALUES = (
+    500_000  # commas and brackets; a prompt of so many fills the largest contexts, more stall a worker
+)
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 

@@ -116,7 +116,7 @@ class Ledger:
         :raises LedgerUnavailable:
         """
         keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in self._models]
-        with self._translating_errors():
+        with self._translating_errors(writing=False):
             cost, *counts = self._redis.mget(keys)
         try:
             model_requests = {name: int(count or 0) for name, count in zip(self._models, counts, strict=True)}
@@ -131,7 +131,7 @@ class Ledger:
         return f"{self._prefix}:{name}"
 
     @contextmanager
-    def _translating_errors(self) -> Iterator[None]:
+    def _translating_errors(self, *, writing: bool = True) -> Iterator[None]:
         try:
             yield
         except (redis.RedisError, OSError) as error:
@@ -139,7 +139,8 @@ class Ledger:
             raise LedgerUnavailable(
                 "The ledger cannot be reached, so no answer can be billed now."
             ) from error
-        self._failing = False
+        if writing:  # a Redis that can be read takes no bill for that
+            self._failing = False
 
 
 def connect(url: str, timeout: float) -> redis.Redis:

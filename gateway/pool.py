@@ -25,20 +25,18 @@ class _Checked:
     be it the end of the connection or bytes that belong to no answer."""
 
     sock: Any
-    _last_answer = 0.0
+    _idle_since = 0.0
 
     @property
     def is_connected(self) -> bool:
-        if self.sock is None or time.monotonic() - self._last_answer > MAX_IDLE_SECONDS:
+        if self.sock is None or time.monotonic() - self._idle_since > MAX_IDLE_SECONDS:
             return False
         readable = get_original("select", "poll")()
         readable.register(self.sock, select.POLLIN)
         return not readable.poll(0)
 
-    def getresponse(self) -> Any:
-        response = super().getresponse()  # type: ignore[misc]
-        self._last_answer = time.monotonic()
-        return response
+    def put_aside(self) -> None:
+        self._idle_since = time.monotonic()
 
 
 class _Connection(_Checked, HTTPConnection):
@@ -49,11 +47,20 @@ class _SecureConnection(_Checked, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _Stamping:
+    """Mixed into a pool: it notes when a connection comes back."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.put_aside()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _Pool(_Stamping, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _SecurePool(_Stamping, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 

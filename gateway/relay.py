@@ -11,10 +11,12 @@ It ends in one of four ways, each billed exactly once:
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -101,7 +103,9 @@ class Relay:
                     self._settle()
                 yield passed_on
                 if done:
-                    with suppress(UpstreamError):  # the answer is whole, whatever follows
+                    with suppress(
+                        UpstreamError, gevent.GreenletExit
+                    ):  # the answer is whole, whatever follows
                         self._stream.finish()
                     return
                 # Without its blank line an event would swallow the error event behind it.
@@ -122,6 +126,9 @@ class Relay:
             yield gap + self._exchange.error.sse_event()
         except ClientLeft:
             self._exchange.client_left = True
+            self._settle_broken(failed=False)
+            # Ends the connection without the mark that would make the answer look whole.
+            raise ConnectionResetError(errno.ECONNRESET, "the client has left") from None
         except GeneratorExit:
             self._exchange.client_left = not self._settled
             raise
@@ -169,16 +176,26 @@ class Relay:
             if choice.get("finish_reason"):
                 self._finished.add(index)
 
-    def _settle(self, *, failed: bool = False) -> None:
+    def _estimate(self) -> Usage:
+        return usage_estimated(self._chat.prompt_texts, self._characters)
+
+    def _usage_so_far(self) -> Usage:
+        """Of a broken answer. What its provider has stated may be older than what it has sent since."""
+        estimate = self._estimate()
+        if self._usage is None or self._usage.output_tokens >= estimate.output_tokens:
+            return self._usage or estimate
+        return replace(self._usage, output_tokens=estimate.output_tokens, stated_cost=None, estimated=True)
+
+    def _settle(self, *, failed: bool = False, broken: bool = False) -> None:
         if self._settled:
             return
         self._settled = True  # also where recording fails: it may have counted all the same
-        usage = self._usage or usage_estimated(self._chat.prompt_texts, self._characters)
+        usage = self._usage_so_far() if broken else self._usage or self._estimate()
         self._exchange.settle(self._ledger, self._catalog, usage, answered=True, failed=failed)
 
     def _settle_broken(self, *, failed: bool = True) -> None:
         """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
         try:
-            self._settle(failed=failed)
+            self._settle(failed=failed, broken=True)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

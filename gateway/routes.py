@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from gateway.exchange import Exchange
 from gateway.ledger import Ledger
 from gateway.relay import Relay
 from gateway.router import choose
-from gateway.schema import AUTO, parse_chat_request
+from gateway.schema import AUTO, ChatRequest, parse_chat_request
 from gateway.upstream import Completion, CompletionStream, Refusal, Upstream
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
@@ -66,12 +67,13 @@ def chat_completions() -> Response:
     exchange.route = route = choose(chat, catalog, settings.routing_threshold_chars)
     ledger.require_available()
     connection = request.environ.get("gunicorn.socket")
+    body = BytesIO(chat.body_for(route.model.upstream_name))
     exchange.attempts += 1
     try:
         with client_watched(connection):
             answer = gateway().upstream.complete(
                 route.model,
-                chat.body_for(route.model.upstream_name),
+                body,
                 stream=chat.stream,
                 headers=passed_headers(),
             )
@@ -81,10 +83,10 @@ def chat_completions() -> Response:
             return event_stream(relay)
     except ClientLeft:
         exchange.client_left = True
-        record_unanswered(exchange, usage_estimated(chat.prompt_texts, 0), failed=False)
+        record_unanswered(exchange, prompt_usage(chat, sent=body.tell() > 0), failed=False)
         return Response(status=CLIENT_CLOSED_REQUEST)
     except gevent.GreenletExit:
-        record_unanswered(exchange, usage_estimated(chat.prompt_texts, 0), failed=True)
+        record_unanswered(exchange, prompt_usage(chat, sent=body.tell() > 0), failed=True)
         raise WorkerStopping from None
     except UpstreamError as error:
         record_unanswered(exchange, error.usage or NO_USAGE, failed=True)
@@ -157,6 +159,7 @@ def read_body(timeout: float) -> bytes:
     :raises RequestTimeout: when it has not come whole within `timeout` seconds
     :raises InvalidRequest: when it ends early or its chunks are malformed
     :raises RequestEntityTooLarge: when it is over the limit
+    :raises WorkerStopping: when there is no time left to wait for it
     """
     late = RequestTimeout(f"The request body did not arrive within {timeout:g} seconds.")
     broken = InvalidRequest("The request body ended early or is malformed.")
@@ -167,6 +170,8 @@ def read_body(timeout: float) -> bytes:
             beyond_limit = request.environ["wsgi.input"].read(1)
     except (OSError, ParseException, ClientDisconnected) as error:
         raise broken from error
+    except gevent.GreenletExit:
+        raise WorkerStopping from None
     if beyond_limit:
         raise RequestEntityTooLarge
     if len(body) < (request.content_length or 0):
@@ -179,6 +184,11 @@ def passed_headers() -> dict[str, str]:
     if not gateway().settings.forward_mock_faults:
         return {}
     return {name: request.headers[name] for name in PROVIDER_HEADERS if name in request.headers}
+
+
+def prompt_usage(chat: ChatRequest, *, sent: bool) -> Usage:
+    """What a provider will bill for a request that nobody waits for any more."""
+    return usage_estimated(chat.prompt_texts, 0) if sent else NO_USAGE
 
 
 def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from io import BytesIO
 from typing import Any
 
 import gevent
@@ -88,9 +89,10 @@ class Upstream:
             self._session.mount(scheme, CheckedAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
 
     def complete(
-        self, model: Model, body: bytes, *, stream: bool, headers: Mapping[str, str]
+        self, model: Model, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
     ) -> Completion | CompletionStream | Refusal:
         """Ask `model` for a chat completion. A provider may answer whole where a stream was asked for.
+        Where this is broken off, `body` has been read if the request had gone out by then.
 
         :raises UpstreamError: the provider cannot be reached, fails (5xx) or answers nonsense
         :raises UpstreamTimeout: it takes longer than the time-outs allow

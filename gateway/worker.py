@@ -56,6 +56,7 @@ class GatewayWorker(GeventWorker):
         self._connections: set[Connection] = set()
         self._idle: dict[gevent.Timeout, Connection] = {}
         self._stopping_since: float | None = None
+        self._cutting = False
         self._client_stall_timeout = Settings.from_env().client_stall_timeout
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -69,10 +70,13 @@ class GatewayWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         try:
-            return AsyncWorker.handle_request(self, listener_name, req, sock, addr)
-        except gevent.GreenletExit:
+            AsyncWorker.handle_request(self, listener_name, req, sock, addr)
+        except (gevent.GreenletExit, TimeoutError):
             # The answer may stand half written: nothing more can be said on this connection.
             raise StopIteration from None
+        if self._cutting:
+            raise StopIteration  # a further request could no longer be billed
+        return True
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
@@ -95,6 +99,7 @@ class GatewayWorker(GeventWorker):
         gevent.get_hub().loop.run_callback(self._end_idle)
         since = self._stopping_since or time.monotonic()
         if time.monotonic() - since > self.cfg.graceful_timeout - SECONDS_TO_BILL:
+            self._cutting = True
             # Each once: a second blow would hit while the first is being billed.
             ending, self._connections = self._connections, set()
             gevent.killall(list(ending), block=False)

@@ -233,6 +233,8 @@ def test_a_web_page_of_another_site_cannot_spend_money(gateway: GatewayUnderTest
         {"messages": [{"role": "user", "content": SHORT}]}, headers={"Sec-Fetch-Site": "cross-site"}
     )
     assert error_of(answer) == (403, "cross_site_request")
+    link = requests.get(f"{gateway.gateway_url}/metrics", headers={"Sec-Fetch-Site": "cross-site"}, timeout=5)
+    assert link.status_code == 200
     assert gateway.counters() == before
 
 

@@ -152,7 +152,11 @@ def test_nothing_is_paid_for_while_the_ledger_takes_no_writes(
 
             first = gateway.chat(SHORT)
             billed = gateway.billed("CheapModel")
-            refused = [gateway.chat(SHORT) for _ in range(3)]
+            refused = []
+            for _ in range(3):
+                # That it can be read does not mean that it takes a bill.
+                assert requests.get(f"{gateway.gateway_url}/metrics", timeout=5).status_code == 200
+                refused.append(gateway.chat(SHORT))
 
             assert [answer.status_code for answer in (first, *refused)] == [503] * 4
             assert gateway.billed("CheapModel") == billed

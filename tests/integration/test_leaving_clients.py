@@ -56,6 +56,20 @@ def test_a_client_that_leaves_before_its_answer_begins_ends_the_call_and_pays_fo
     assert line["client_left"] is True
 
 
+def test_a_client_that_leaves_before_its_request_went_out_pays_nothing(start_gateway: StartGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never shakes hands
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"
+        gateway = start_gateway(CHEAP_MODEL_URL=url)
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(
+                f"{gateway.gateway_url}/v1/chat/completions",
+                json={"messages": [{"role": "user", "content": SHORT}]},
+                timeout=0.5,
+            )
+        assert eventually(lambda: any(line.get("status") == 499 for line in gateway.service.log_lines))
+    assert set(gateway.counters().values()) == {"0"}
+
+
 def test_a_client_that_leaves_in_a_pause_of_its_stream_ends_the_call_at_once(
     gateway: GatewayUnderTest,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from decimal import Decimal
+from io import BytesIO
 
 import pytest
 
@@ -28,7 +29,9 @@ KEY = "sk-canary/0123"
 def ask(url: str, stream: bool) -> Completion | CompletionStream | Refusal:
     free = TokenPrice(Decimal(0), Decimal(0), Decimal(0))
     upstream = Upstream(connect_timeout=5, read_timeout=5)
-    return upstream.complete(Model("CheapModel", url, "odd", None, free), b"{}", stream=stream, headers={})
+    return upstream.complete(
+        Model("CheapModel", url, "odd", None, free), BytesIO(b"{}"), stream=stream, headers={}
+    )
 
 
 def http(status: str, headers: bytes, body: bytes) -> bytes:

@@ -20,7 +20,7 @@ kept, theirs = [], []
 for _ in range(250):
     ours, other = socket.socketpair()
     connection = pool._Connection("provider")
-    connection.sock, connection._last_answer = ours, time.monotonic() - float(sys.argv[2])
+    connection.sock, connection._idle_since = ours, time.monotonic() - float(sys.argv[2])
     kept.append(connection); theirs.append(other)
 for other in theirs:
     {"quiet": lambda: None, "closed": other.close, "babbling": lambda: other.send(b"x")}[sys.argv[1]]()
