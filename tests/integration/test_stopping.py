@@ -88,10 +88,10 @@ def test_an_answer_that_was_cut_is_never_followed_by_another(start_gateway: Star
         )
         received = client.recv(65536)
         gateway.service.process.terminate()
-        while piece := client.recv(65536):
-            received += piece
-            if b'"code": "overloaded"' in received:
-                with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):  # what is sent behind the end may be answered by a reset
+            while piece := client.recv(65536):
+                received += piece
+                if b'"code": "overloaded"' in received:
                     client.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 200 OK")
     assert b'"code": "overloaded"' in received
