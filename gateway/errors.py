@@ -8,6 +8,7 @@ GatewayError
 ├── WrongMethod             405  the path answers other methods, which `Allow` names
 ├── RequestTimeout          408  the client did not send its body in time
 ├── RequestTooLarge         413  the body is over the limit
+├── ClientClosedRequest     499  the client left before its answer; for the log, as nginx has it
 ├── UpstreamError           502  the provider failed or answered nonsense
 │   └── UpstreamTimeout     504  it took too long
 ├── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
@@ -103,6 +104,12 @@ class RequestTooLarge(GatewayError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class ClientClosedRequest(GatewayError):
+    status = 499
+    type = "invalid_request_error"
+    code = "client_closed_request"
 
 
 class UpstreamError(GatewayError):

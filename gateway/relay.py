@@ -12,7 +12,6 @@ It ends in one of four ways, each billed exactly once:
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -30,8 +29,6 @@ from gateway.ledger import Ledger
 from gateway.schema import ChatRequest
 from gateway.sse import Event, with_cost
 from gateway.upstream import CompletionStream
-
-logger = logging.getLogger(__name__)
 
 
 class Relay:
@@ -103,9 +100,8 @@ class Relay:
                     self._settle()
                 yield passed_on
                 if done:
-                    with suppress(
-                        UpstreamError, gevent.GreenletExit
-                    ):  # the answer is whole, whatever follows
+                    # The answer is whole, whatever follows.
+                    with suppress(UpstreamError, gevent.GreenletExit):
                         self._stream.finish()
                     return
                 # Without its blank line an event would swallow the error event behind it.

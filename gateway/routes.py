@@ -19,6 +19,7 @@ from gateway.catalog import Catalog
 from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
 from gateway.errors import (
+    ClientClosedRequest,
     InvalidRequest,
     LedgerUnavailable,
     RequestTimeout,
@@ -34,7 +35,6 @@ from gateway.upstream import Completion, CompletionStream, Refusal, Upstream
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
 NO_USAGE = Usage(0, 0, 0)
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody is left to read it
 PROVIDER_HEADERS = ("X-Mock-Fault",)
 OPENAPI = Path(__file__).with_name("openapi.json")
 
@@ -84,7 +84,7 @@ def chat_completions() -> Response:
     except ClientLeft:
         exchange.client_left = True
         record_unanswered(exchange, prompt_usage(chat, sent=body.tell() > 0), failed=False)
-        return Response(status=CLIENT_CLOSED_REQUEST)
+        raise ClientClosedRequest("The client closed its side of the connection.") from None
     except gevent.GreenletExit:
         record_unanswered(exchange, prompt_usage(chat, sent=body.tell() > 0), failed=True)
         raise WorkerStopping from None

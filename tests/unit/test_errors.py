@@ -12,6 +12,7 @@ from gateway import errors
 from gateway.billing import Usage
 from gateway.error_handlers import error_response, translate
 from gateway.errors import (
+    ClientClosedRequest,
     CrossSiteRequest,
     GatewayError,
     InvalidRequest,
@@ -29,6 +30,7 @@ from gateway.errors import (
 SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
     InvalidRequest,
+    ClientClosedRequest,
     CrossSiteRequest,
     UnknownPath,
     ModelNotFound,
@@ -72,6 +74,7 @@ def test_every_error_is_tested_here() -> None:
     ("error", "status", "kind", "code"),
     [
         (GatewayError("m"), 500, "server_error", "internal_error"),
+        (ClientClosedRequest("m"), 499, "invalid_request_error", "client_closed_request"),
         (CrossSiteRequest("m"), 403, "invalid_request_error", "cross_site_request"),
         (WorkerStopping("m"), 503, "server_error", "overloaded"),
         (InvalidRequest("m"), 400, "invalid_request_error", None),
