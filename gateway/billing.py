@@ -25,7 +25,8 @@ class Usage:
 
     `input_tokens` counts the whole prompt; `cached_input_tokens` is the part of it that the provider read
     from its cache, `cache_write_tokens` the part that it wrote there, `uncached_input_tokens` the rest.
-    `output_tokens` counts all that was generated, reasoning included. `stated_cost` is the provider's own
+    `output_tokens` counts all that was generated; `reasoning_tokens` is the part of it that the client does
+    not see. `stated_cost` is the provider's own
     figure in USD, where it gives one. `estimated` says that the provider gave no figures and the tokens
     were counted from the characters sent and received.
     """
@@ -36,6 +37,7 @@ class Usage:
     cache_write_tokens: int = 0
     stated_cost: Decimal | None = None
     estimated: bool = False
+    reasoning_tokens: int = 0
 
     @property
     def uncached_input_tokens(self) -> int:
