@@ -4,8 +4,9 @@ import random
 
 from flask import Flask, Response, jsonify, request
 
-from model_server.completions import Completions
 from model_server.config import Settings
+from model_server.dialects import dialects_of
+from model_server.endpoint import Endpoint
 from model_server.error_handlers import register_error_handlers
 from model_server.errors import UnknownModel
 from model_server.faults import HEADER, Faults
@@ -30,19 +31,22 @@ def create_app(profile: ModelProfile, settings: Settings) -> Flask:
 
     ledger = Ledger(profile)
     faults = Faults(random.random)
-    completions = Completions(profile, settings, ledger, faults)
+    endpoint = Endpoint(profile, settings, ledger, faults)
+    dialects = dialects_of(profile)
     model = {"id": profile.name, "object": "model", "created": MODEL_CREATED, "owned_by": "mock"}
 
-    @app.post("/v1/chat/completions")
-    def chat_completions() -> Response:
-        record = RequestRecord(profile.name, request.headers.get(HEADER))
+    def answer() -> Response:
+        record = RequestRecord(profile.name, request.path, request.headers.get(HEADER))
         try:
-            response = completions.handle(request, record)
+            response = endpoint.handle(request, dialects[request.path], record)
         except Exception as error:
             response = app.make_response(app.handle_user_exception(error))
             record.status = response.status_code
         response.call_on_close(record.write)
         return response
+
+    for path in dialects:
+        app.add_url_rule(path, endpoint=path, view_func=answer, methods=["POST"])
 
     @app.get("/v1/models")
     def list_models() -> Response:

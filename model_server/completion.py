@@ -1,4 +1,4 @@
-"""ChatRequest -> Answer: what the model says, and how many tokens that took."""
+"""ModelRequest -> Answer: what the model says, and how many tokens that took."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from model_server.example import example_of
 from model_server.profile import ModelProfile
-from model_server.schema import ChatRequest, Function
+from model_server.request import Function, ModelRequest
 from model_server.tokens import count_text, cut_text
 
 ELLIPSIS = "…"
@@ -16,27 +16,41 @@ WHITESPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of one of the request's functions; `arguments` is JSON text."""
+    """A call of one of the request's functions; `arguments` is JSON text, unless it was cut."""
 
-    id: str
+    digest: str
     name: str
     arguments: str
+
+    @property
+    def id(self) -> str:
+        """The call's id as OpenAI writes it."""
+        return f"call_{self.digest}"
+
+    @property
+    def tokens(self) -> int:
+        """The output tokens of this call."""
+        return count_text(self.name) + count_text(self.arguments)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer: a text or a tool call, and why it ended."""
+    """One answer: a text or tool calls, and why it ended; `stop` is the requested text that ended it."""
 
     text: str
-    tool_call: ToolCall | None
+    tool_calls: tuple[ToolCall, ...]
     finish_reason: str
+    stop: str | None = None
+
+    @property
+    def tool_call(self) -> ToolCall | None:
+        """The first tool call."""
+        return self.tool_calls[0] if self.tool_calls else None
 
     @property
     def tokens(self) -> int:
         """The output tokens of this choice."""
-        if self.tool_call is None:
-            return count_text(self.text)
-        return count_text(self.tool_call.name) + count_text(self.tool_call.arguments)
+        return count_text(self.text) + sum(call.tokens for call in self.tool_calls)
 
 
 @dataclass(frozen=True)
@@ -50,17 +64,20 @@ class Usage:
 
 @dataclass(frozen=True)
 class Answer:
-    """All choices of one completion and their usage."""
+    """All choices of one request and their usage."""
 
     model: str
     choices: tuple[Choice, ...]
     usage: Usage
 
 
-def complete(profile: ModelProfile, request: ChatRequest) -> Answer:
+def complete(profile: ModelProfile, request: ModelRequest) -> Answer:
     """Answer a request; the same request always gets the same answer."""
-    excerpt = excerpt_of(request.last_user_text, profile.excerpt_chars)
-    choices = tuple(_choose(profile, request, excerpt, index) for index in range(request.choices))
+    choices = tuple(
+        _choose(profile, request, excerpt, index)
+        for excerpt in (excerpt_of(question, profile.excerpt_chars) for question in request.questions)
+        for index in range(request.choices)
+    )
     output_tokens = sum(choice.tokens for choice in choices)
     return Answer(profile.name, choices, Usage(request.prompt_tokens, request.cached_tokens, output_tokens))
 
@@ -71,13 +88,13 @@ def excerpt_of(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + ELLIPSIS
 
 
-def _choose(profile: ModelProfile, request: ChatRequest, excerpt: str, index: int) -> Choice:
-    if request.forced_function is not None:
-        return _call(request.forced_function, excerpt, index, request.max_tokens)
+def _choose(profile: ModelProfile, request: ModelRequest, excerpt: str, index: int) -> Choice:
+    if request.forced_functions:
+        return _call(request, excerpt, index)
     return _end(_text(profile, request, excerpt, index), request)
 
 
-def _text(profile: ModelProfile, request: ChatRequest, excerpt: str, index: int) -> str:
+def _text(profile: ModelProfile, request: ModelRequest, excerpt: str, index: int) -> str:
     match request.response_format.kind:
         case "json_object":
             return _dump({"model": profile.name, "answer": excerpt})
@@ -88,24 +105,39 @@ def _text(profile: ModelProfile, request: ChatRequest, excerpt: str, index: int)
             return f"{profile.name}: {excerpt}{suffix}"
 
 
-def _end(text: str, request: ChatRequest) -> Choice:
-    stops = [at for at in (text.find(stop) for stop in request.stops) if at >= 0]
-    if stops:
-        text = text[: min(stops)]
+def _end(text: str, request: ModelRequest) -> Choice:
+    found = [(at, stop) for stop in request.stops if (at := text.find(stop)) >= 0]
+    # Of two that begin at the same place the first that was asked for ends the text.
+    at, stop = min(found, key=lambda each: each[0], default=(len(text), None))
+    text = text[:at]
     if request.max_tokens is not None and count_text(text) > request.max_tokens:
-        return Choice(cut_text(text, request.max_tokens), None, "length")
-    return Choice(text, None, "stop")
+        return Choice(cut_text(text, request.max_tokens), (), "length")
+    return Choice(text, (), "stop", stop)
 
 
-def _call(function: Function, excerpt: str, index: int, max_tokens: int | None) -> Choice:
+def _call(request: ModelRequest, excerpt: str, index: int) -> Choice:
+    calls: list[ToolCall] = []
+    for position, function in enumerate(request.forced_functions):
+        left = None if request.max_tokens is None else request.max_tokens - sum(call.tokens for call in calls)
+        if calls and left is not None and left < count_text(function.name):
+            return Choice("", tuple(calls), "length")
+        call, cut = _call_one(function, excerpt, f"{index}.{position}" if position else f"{index}", left)
+        calls.append(call)
+        if cut:
+            return Choice("", tuple(calls), "length")
+    return Choice("", tuple(calls), "tool_calls")
+
+
+def _call_one(function: Function, excerpt: str, place: str, limit: int | None) -> tuple[ToolCall, bool]:
+    """The call, and whether its arguments had to be cut to fit into `limit` tokens."""
     arguments = _dump(_fill(function.parameters, excerpt))
-    digest = hashlib.sha256(f"{index}\n{function.name}\n{arguments}".encode()).hexdigest()
-    reason = "tool_calls"
-    if max_tokens is not None:
-        room = max(0, max_tokens - count_text(function.name))
+    digest = hashlib.sha256(f"{place}\n{function.name}\n{arguments}".encode()).hexdigest()[:24]
+    cut = False
+    if limit is not None:
+        room = max(0, limit - count_text(function.name))
         if count_text(arguments) > room:
-            arguments, reason = cut_text(arguments, room), "length"
-    return Choice("", ToolCall(f"call_{digest[:24]}", function.name, arguments), reason)
+            arguments, cut = cut_text(arguments, room), True
+    return ToolCall(digest, function.name, arguments), cut
 
 
 def _fill(schema: object, excerpt: str) -> object:

@@ -10,6 +10,7 @@ A failure, at most one:
     stall_midstream            half of the answer, then silence, then the connection closes
     cut_midstream              half of the answer, then the connection closes
     malformed_json             a 200 whose JSON is broken; in a stream, that of the middle event
+    no_usage                   a whole answer that does not say its usage; it is billed all the same
 
 The stalls last until the client leaves, at most 300 seconds or `=SECONDS`.
 
@@ -44,9 +45,10 @@ class Kind(StrEnum):
     STALL_MIDSTREAM = "stall_midstream"
     CUT_MIDSTREAM = "cut_midstream"
     MALFORMED_JSON = "malformed_json"
+    NO_USAGE = "no_usage"
 
 
-FLAGS = {Kind.RESET, Kind.CUT_MIDSTREAM, Kind.MALFORMED_JSON}
+FLAGS = {Kind.RESET, Kind.CUT_MIDSTREAM, Kind.MALFORMED_JSON, Kind.NO_USAGE}
 STALLS = {Kind.STALL_FIRST, Kind.STALL_MIDSTREAM}
 
 

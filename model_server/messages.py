@@ -1,23 +1,13 @@
-"""The conversation of a request."""
-
-from dataclasses import dataclass
+"""The conversation of a chat completion."""
 
 from model_server.errors import InvalidRequest
 from model_server.fields import Json, Object, as_list, as_object, optional_text, required_text
+from model_server.request import Message
 from model_server.tokens import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, count_json, count_text
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # What may stand in for an assistant's text.
 ASSISTANT_ALTERNATIVES = ("tool_calls", "function_call", "refusal", "audio")
-
-
-@dataclass(frozen=True)
-class Message:
-    """One message: who says it, its text, and what it costs to read, in tokens."""
-
-    role: str
-    text: str
-    tokens: int
 
 
 def parse_messages(value: Json) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""The log line of one completion request: what happened, never what was said."""
+"""The log line of one request: what happened, never what was said."""
 
 import logging
 import time
@@ -12,6 +12,7 @@ class RequestRecord:
     """What is known of a request so far; tokens are those billed, `status` is `None` if none was sent."""
 
     model: str
+    path: str
     fault: str | None
     status: int | None = None
     stream: bool = False

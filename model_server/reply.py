@@ -1,42 +1,22 @@
-"""Answer -> the bytes of OpenAI's response objects, whole or as server-sent events."""
+"""Answer -> the bytes of OpenAI's chat completion objects, whole or as server-sent events."""
 
 import hashlib
-import json
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from model_server.completion import Answer, Choice, ToolCall, Usage
+from model_server.delivery import Chunk, to_json
 from model_server.tokens import count_text, split_text
 
-DONE = b"data: [DONE]\n\n"
 
-
-@dataclass(frozen=True)
-class Chunk:
-    """One event of a stream: its JSON, and the output tokens that it carries."""
-
-    data: str
-    tokens: int
-
-    @property
-    def event(self) -> bytes:
-        """The chunk as a server-sent event."""
-        return f"data: {self.data}\n\n".encode()
-
-
-def to_json(value: object) -> str:
-    """A value as JSON text, characters left as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def render(answer: Answer) -> bytes:
+def render(answer: Answer, states_usage: bool = True) -> bytes:
     """The answer as one `chat.completion` object."""
     head = _head(answer, "chat.completion")
     choices = [_choice(index, choice) for index, choice in enumerate(answer.choices)]
-    return to_json({**head, "choices": choices, "usage": _usage(answer.usage)}).encode()
+    tail = {"usage": openai_usage(answer.usage)} if states_usage else {}
+    return to_json({**head, "choices": choices, **tail}).encode()
 
 
 def render_chunks(answer: Answer, include_usage: bool) -> list[Chunk]:
@@ -52,7 +32,7 @@ def render_chunks(answer: Answer, include_usage: bool) -> list[Chunk]:
         for delta, reason, tokens in _deltas(choice)
     ]
     if include_usage:
-        chunks.append(Chunk(to_json({**head, "choices": [], "usage": _usage(answer.usage)}), 0))
+        chunks.append(Chunk(to_json({**head, "choices": [], "usage": openai_usage(answer.usage)}), 0))
     return chunks
 
 
@@ -63,15 +43,15 @@ def _head(answer: Answer, kind: str) -> dict[str, object]:
         "created": int(time.time()),
         "model": answer.model,
         "service_tier": "default",
-        "system_fingerprint": f"fp_{hashlib.sha256(answer.model.encode()).hexdigest()[:10]}",
+        "system_fingerprint": fingerprint(answer.model),
     }
 
 
 def _choice(index: int, choice: Choice) -> dict[str, object]:
     message: dict[str, object] = {"role": "assistant", "content": choice.text, "refusal": None}
-    if choice.tool_call is not None:
+    if choice.tool_calls:
         message["content"] = None
-        message["tool_calls"] = [_call(choice.tool_call, choice.tool_call.arguments)]
+        message["tool_calls"] = [_call(call, call.arguments) for call in choice.tool_calls]
     return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
 
 
@@ -84,20 +64,24 @@ def _delta(index: int, delta: dict[str, Any], finish_reason: str | None) -> dict
 
 
 def _deltas(choice: Choice) -> Iterator[tuple[dict[str, Any], str | None, int]]:
-    call = choice.tool_call
-    if call is None:
-        yield {"role": "assistant", "content": ""}, None, 0
-        for piece in split_text(choice.text):
-            yield {"content": piece}, None, count_text(piece)
-    else:
-        yield {"role": "assistant", "content": None}, None, 0
-        yield {"tool_calls": [{"index": 0, **_call(call, "")}]}, None, count_text(call.name)
+    yield {"role": "assistant", "content": None if choice.tool_calls else ""}, None, 0
+    for piece in split_text(choice.text):
+        yield {"content": piece}, None, count_text(piece)
+    for index, call in enumerate(choice.tool_calls):
+        yield {"tool_calls": [{"index": index, **_call(call, "")}]}, None, count_text(call.name)
         for piece in split_text(call.arguments):
-            yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, None, count_text(piece)
+            delta = {"index": index, "function": {"arguments": piece}}
+            yield {"tool_calls": [delta]}, None, count_text(piece)
     yield {}, choice.finish_reason, 0
 
 
-def _usage(usage: Usage) -> dict[str, object]:
+def fingerprint(model: str) -> str:
+    """What OpenAI calls the configuration that a model runs with."""
+    return f"fp_{hashlib.sha256(model.encode()).hexdigest()[:10]}"
+
+
+def openai_usage(usage: Usage) -> dict[str, object]:
+    """The `usage` of a completion."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

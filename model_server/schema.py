@@ -1,9 +1,4 @@
-"""JSON body -> ChatRequest, or InvalidRequest."""
-
-import json
-import math
-from dataclasses import dataclass
-from typing import NoReturn
+"""JSON body of a chat completion -> ModelRequest, or InvalidRequest."""
 
 from model_server.errors import InvalidRequest
 from model_server.fields import (
@@ -17,103 +12,49 @@ from model_server.fields import (
     optional_text,
     required_text,
 )
-from model_server.messages import Message, parse_messages
-from model_server.tokens import TOKENS_PER_REQUEST, count_json, warm_prefix
+from model_server.jsonbody import load_object
+from model_server.messages import parse_messages
+from model_server.request import (
+    Function,
+    ModelRequest,
+    ResponseFormat,
+    function_named,
+    last_user_text,
+    measure_prompt,
+)
+from model_server.tokens import count_json
 
 MAX_CHOICES = 128
 MAX_STOPS = 4
 
-
-@dataclass(frozen=True)
-class Function:
-    """A function that the model may call; `parameters` is its JSON schema."""
-
-    name: str
-    parameters: Json
-
-
-@dataclass(frozen=True)
-class ResponseFormat:
-    """The kind of text asked for: `text`, `json_object` or `json_schema` (then with `schema`)."""
-
-    kind: str = "text"
-    schema: Json = None
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """A chat completion request, checked; counts are in tokens, `max_tokens` is per choice."""
-
-    messages: tuple[Message, ...]
-    prompt_tokens: int
-    cached_tokens: int
-    choices: int
-    max_tokens: int | None
-    stops: tuple[str, ...]
-    response_format: ResponseFormat
-    forced_function: Function | None
-    stream: bool
-    include_usage: bool
-
-    @property
-    def last_user_text(self) -> str:
-        """The text of the last user message; empty where there is none."""
-        return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
+# A chat completion is all that the model can be asked.
+ChatRequest = ModelRequest
 
 
 def parse_request(body: bytes) -> ChatRequest:
     """Check a request's body; raise `InvalidRequest`, naming the field, for what is wrong with it."""
-    data = _load(body)
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    data = load_object(body)
     messages = parse_messages(data.get("messages"))
     optional_text(data, "model")
-    _check_sampling(data)
+    check_sampling(data)
     tools = data.get("tools")
     functions = _parse_tools(tools)
-    tools_tokens = 0 if tools is None else count_json(tools)
-    prompt_tokens = sum(m.tokens for m in messages) + TOKENS_PER_REQUEST + tools_tokens
-    prefix_tokens = sum(m.tokens for m in messages[:-1]) + tools_tokens
-    stream, include_usage = _parse_stream(data)
+    stream, include_usage = parse_stream(data)
     return ChatRequest(
-        messages=messages,
-        prompt_tokens=prompt_tokens,
-        cached_tokens=warm_prefix(prompt_tokens, prefix_tokens),
+        questions=(last_user_text(messages),),
+        prompt=measure_prompt(messages, 0 if tools is None else count_json(tools)),
         choices=optional_integer(data, "n", 1, MAX_CHOICES) or 1,
         max_tokens=_parse_max_tokens(data),
-        stops=_parse_stops(data.get("stop")),
+        stops=parse_stops(data.get("stop")),
         response_format=_parse_response_format(data.get("response_format")),
-        forced_function=_parse_tool_choice(data.get("tool_choice"), functions),
+        forced_functions=_parse_tool_choice(data, functions),
         stream=stream,
         include_usage=include_usage,
     )
 
 
-def _load(body: bytes) -> Json:
-    try:
-        data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
-        if b"\\u" in body:
-            # Half a surrogate pair is legal in JSON's escapes but is no text: nothing could answer it.
-            json.dumps(data, ensure_ascii=False).encode("utf-8")
-    except UnicodeError as error:
-        raise InvalidRequest("The body is not valid Unicode text.") from error
-    except ValueError as error:
-        raise InvalidRequest("The body is not valid JSON.") from error
-    return data
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("the number is too large")
-    return number
-
-
-def _check_sampling(data: Object) -> None:
+def check_sampling(data: Object) -> None:
+    """Refuse sampling parameters that are no numbers or out of their range."""
     check_number(data, "temperature", 0, 2)
     check_number(data, "top_p", 0, 1)
     check_number(data, "presence_penalty", -2, 2)
@@ -126,7 +67,8 @@ def _parse_max_tokens(data: Object) -> int | None:
     return older if newer is None else newer
 
 
-def _parse_stops(value: Json) -> tuple[str, ...]:
+def parse_stops(value: Json) -> tuple[str, ...]:
+    """The texts in `stop` before which an answer ends."""
     if value is None:
         return ()
     stops = [value] if isinstance(value, str) else value
@@ -135,7 +77,8 @@ def _parse_stops(value: Json) -> tuple[str, ...]:
     return tuple(stop for stop in stops if stop)
 
 
-def _parse_stream(data: Object) -> tuple[bool, bool]:
+def parse_stream(data: Object) -> tuple[bool, bool]:
+    """Whether to stream, and whether the stream is to state its usage."""
     stream = optional_flag(data, "stream")
     options = data.get("stream_options")
     if options is None:
@@ -180,21 +123,21 @@ def _parse_tool(value: Json, path: str) -> Function:
     return Function(name, parameters or {})
 
 
-def _parse_tool_choice(value: Json, functions: tuple[Function, ...]) -> Function | None:
+def _parse_tool_choice(data: Object, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+    """The functions that must be called."""
+    value = data.get("tool_choice")
+    parallel = optional_flag(data, "parallel_tool_calls")
     if value is None:
-        return None
+        return ()
     if not functions:
         raise InvalidRequest("'tool_choice' is only allowed when 'tools' are given.", "tool_choice")
     if value in ("auto", "none"):
-        return None
+        return ()
     if value == "required":
-        return functions[0]
+        return functions if parallel else functions[:1]
     choice = as_object(value, "tool_choice")
     if choice.get("type") != "function":
         raise InvalidRequest("'tool_choice.type' must be 'function'.", "tool_choice.type")
     function = as_object(choice.get("function"), "tool_choice.function")
     name = required_text(function, "name", "tool_choice.function.")
-    for candidate in functions:
-        if candidate.name == name:
-            return candidate
-    raise InvalidRequest(f"'tools' has no function named '{name}'.", "tool_choice.function.name")
+    return (function_named(functions, name, "tool_choice.function.name"),)

@@ -23,6 +23,7 @@ from model_server.wire import client_has_left
             Fault(Kind.CUT_MIDSTREAM, probability=0.5, count=3),
         ),
         ("malformed_json,p=1", Fault(Kind.MALFORMED_JSON)),
+        ("no_usage,slow=1,count=2", Fault(Kind.NO_USAGE, slow_seconds=1, count=2)),
         ("slow=0.25,status=500", Fault(Kind.STATUS, status=500, slow_seconds=0.25)),
     ],
 )
@@ -49,6 +50,8 @@ def test_a_fault_is_read(header: str, fault: Fault) -> None:
         "id",
         "retry_after=1,cut_midstream",
         "status=500,connect_reset",
+        "no_usage=1",
+        "no_usage,cut_midstream",
         "status=500,,",
         "none",
     ],

@@ -1,4 +1,4 @@
-"""The chat completions endpoint: parse, answer, bill, send, failing on request."""
+"""Serves a request in any dialect: answer, bill, send, failing on request."""
 
 import time
 from collections.abc import Iterator
@@ -9,30 +9,28 @@ from flask import Request, Response
 from gunicorn.http.errors import ParseException
 
 from model_server import wire
-from model_server.completion import Answer, Usage, complete
+from model_server.completion import Usage
 from model_server.config import Settings
+from model_server.delivery import Chunk, Dialect, Stream, Whole
 from model_server.errors import InjectedStatus, InvalidRequest
 from model_server.faults import HEADER, Fault, Faults, Kind
 from model_server.ledger import Ledger, StreamBill
 from model_server.profile import ModelProfile
 from model_server.record import RequestRecord
-from model_server.reply import DONE, Chunk, render, render_chunks
-from model_server.schema import parse_request
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class Completions:
-    """Answers completion requests for one model and books them in its ledger."""
+class Endpoint:
+    """Answers requests to one model and books them in its ledger."""
 
     def __init__(self, profile: ModelProfile, settings: Settings, ledger: Ledger, faults: Faults) -> None:
-        self._profile = profile
         self._first_token_seconds, self._interval_seconds = settings.latency(profile)
         self._ledger = ledger
         self._faults = faults
 
-    def handle(self, request: Request, record: RequestRecord) -> Response:
-        """Serve one request, noting in `record` what is worth logging."""
+    def handle(self, request: Request, dialect: Dialect, record: RequestRecord) -> Response:
+        """Serve one request in its dialect, noting in `record` what is worth logging."""
         fault = self._faults.draw(request.headers.get(HEADER))
         connection = request.environ.get("gunicorn.socket")
         body = _read_body(request)
@@ -41,22 +39,24 @@ class Completions:
             raise InjectedStatus(fault.status, fault.retry_after)
         if fault.kind in (Kind.RESET, Kind.STALL_FIRST):
             return _unanswered(fault, connection)
-        chat = parse_request(body)
-        answer = complete(self._profile, chat)
+        answer = dialect.answer(body, states_usage=fault.kind is not Kind.NO_USAGE)
         record.status = 200
-        record.stream = chat.stream
-        if chat.stream:
-            return self._stream(answer, chat.include_usage, fault, connection, record)
+        if isinstance(answer, Stream):
+            record.stream = True
+            return self._stream(answer, fault, connection, record)
         return self._whole(answer, fault, connection, record)
 
     def _whole(
-        self, answer: Answer, fault: Fault, connection: wire.Connection | None, record: RequestRecord
+        self, answer: Whole, fault: Fault, connection: wire.Connection | None, record: RequestRecord
     ) -> Response:
-        body = render(answer)
-        with self._billing_who_leaves(answer):
-            wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
-        self._ledger.bill(answer.usage)
-        _note_usage(record, answer.usage, answer.usage.output_tokens)
+        body = answer.body
+        if answer.usage is None:
+            wire.wait(connection, fault.slow_seconds)
+        else:
+            with self._billing_who_leaves(answer.usage):
+                wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
+            self._ledger.bill(answer.usage)
+            _note_usage(record, answer.usage, answer.usage.output_tokens)
         if fault.kind is Kind.MALFORMED_JSON:
             body = body[: len(body) // 2]
         response = Response(body, mimetype="application/json")
@@ -66,26 +66,20 @@ class Completions:
         return response
 
     @contextmanager
-    def _billing_who_leaves(self, answer: Answer) -> Iterator[None]:
+    def _billing_who_leaves(self, usage: Usage) -> Iterator[None]:
         """Bill the prompt of a call whose client leaves before there is an answer."""
         try:
             yield
         except OSError:
-            self._ledger.open_stream(answer.usage).settle()
+            self._ledger.open_stream(usage).settle()
             raise
 
     def _stream(
-        self,
-        answer: Answer,
-        include_usage: bool,
-        fault: Fault,
-        connection: wire.Connection | None,
-        record: RequestRecord,
+        self, answer: Stream, fault: Fault, connection: wire.Connection | None, record: RequestRecord
     ) -> Response:
-        chunks = render_chunks(answer, include_usage)
         bill = self._ledger.open_stream(answer.usage)
         response = Response(
-            self._events(chunks, bill, fault, connection),
+            self._events(answer, bill, fault, connection),
             content_type="text/event-stream; charset=utf-8",
             headers=STREAM_HEADERS,
         )
@@ -99,22 +93,22 @@ class Completions:
         return response
 
     def _events(
-        self, chunks: list[Chunk], bill: StreamBill, fault: Fault, connection: wire.Connection | None
+        self, answer: Stream, bill: StreamBill, fault: Fault, connection: wire.Connection | None
     ) -> Iterator[bytes]:
-        middle = len(chunks) // 2
+        middle = len(answer.chunks) // 2
         wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
-        for index, chunk in enumerate(chunks):
+        for index, chunk in enumerate(answer.chunks):
             if index:
                 wire.wait(connection, self._interval_seconds)
             if index == middle:
                 _break_off(fault, connection)
             bill.add(chunk.tokens)
             if index == middle and fault.kind is Kind.MALFORMED_JSON:
-                yield Chunk(chunk.data[: len(chunk.data) // 2], 0).event
+                yield Chunk(chunk.data[: len(chunk.data) // 2], 0, chunk.name).event
             else:
                 yield chunk.event
         bill.settle()
-        yield DONE
+        yield answer.end
 
 
 def _read_body(request: Request) -> bytes:
