@@ -37,13 +37,13 @@ format: .venv/ready ## format the code and mend what can be mended
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
 
-requirements: .venv/ready ## compile the hashed locks of every image and of the node client; needs uv
+requirements: .venv/ready ## compile the hashed locks of every image and of the node client, UPGRADE=1: the newest; needs uv
 	for target in model:cheap_model model:expensive_model gateway:gateway dev:tests; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --group $${target%%:*} \
+	  uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --group $${target%%:*} \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" \
 	    --output-file $${target##*:}/requirements.txt pyproject.toml || exit 1; \
 	done
-	$(NPM) install --package-lock-only
+	$(NPM) $(if $(UPGRADE),update,install) --package-lock-only
 
 shell: .venv/ready ## a shell in which `flask` is the gateway's command line
 	@FLASK_APP=gateway.app exec $${SHELL:-sh}
