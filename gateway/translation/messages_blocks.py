@@ -28,6 +28,9 @@ class Block:
         self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
 
     def add(self, piece: str) -> None:
+        if self.kind == "tool_use" and not self._arrived:
+            # Anthropic's client parses all that it has after every piece, and takes mere space for an end.
+            piece = piece.lstrip(" \t\r\n")
         if piece:
             self._arrived.append(piece)
 

@@ -47,12 +47,7 @@ class Ending:
 
 def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
     """The choice that counts, or None where there is none, as in a chunk with the usage alone."""
-    choices = answer.get("choices") or []
-    if not isinstance(choices, list):
-        raise unreadable()
-    for choice in choices:
-        if not isinstance(choice, dict):
-            raise unreadable()
+    for choice in _objects(answer.get("choices")):
         if choice.get("index") in (None, 0):
             return choice
     return None
@@ -60,20 +55,17 @@ def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
 
 def calls_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The tool calls of a message or delta, or its legacy function call as one where it has no others."""
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise unreadable()
-    for call in calls:
-        if not isinstance(call, dict):
-            raise unreadable()
-        yield call
+    calls = _objects(message.get("tool_calls"))
+    yield from calls
     legacy = message.get("function_call")
     if legacy and not calls:
         yield {"function": legacy}
 
 
 def function_of(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function") or {}
+    function = call.get("function")
+    if function is None:
+        return {}
     if not isinstance(function, dict):
         raise unreadable()
     return function
@@ -117,6 +109,15 @@ def arguments_of(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list, none where it is null."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise unreadable()
+    return value
 
 
 def _refuse(name: str) -> float:
