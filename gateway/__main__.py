@@ -4,22 +4,27 @@ gunicorn reads WEB_CONCURRENCY before its configuration file and fails with a tr
 number, so the settings are checked first.
 """
 
+import logging.config
 import os
 import sys
 from pathlib import Path
 
-from gateway.catalog import load_catalog
+from gateway.catalog_watch import log_catalog
 from gateway.config import InvalidSetting, Settings
 from gateway.ledger import connect
+from gateway.logs import logging_config
+from gateway.models_file import load_catalog
 
 
 def main() -> None:
     try:
         settings = Settings.from_env()
-        load_catalog(settings)
+        catalog = load_catalog(settings)
         connect(settings.redis_url, settings.redis_timeout)
     except InvalidSetting as error:
         sys.exit(f"llm-gateway: {error}")
+    logging.config.dictConfig(logging_config(settings.log_level))
+    log_catalog(catalog, "model")
     config = Path(__file__).with_name("gunicorn.conf.py")
     command = [sys.executable, "-m", "gunicorn", "-c", str(config), "gateway.app:create_app()"]
     os.execv(sys.executable, command)  # noqa: S606 - becoming gunicorn is the point

@@ -7,13 +7,15 @@ import uuid
 
 from flask import Flask, Response, g, request
 
-from gateway.catalog import load_catalog
+from gateway.catalog_watch import CatalogWatch
+from gateway.commands import models_commands
 from gateway.config import Settings
 from gateway.error_handlers import register_error_handlers
 from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger, connect
-from gateway.routes import Gateway, routes
+from gateway.routes import routes
+from gateway.serve import Gateway
 from gateway.upstream import Upstream
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
@@ -28,10 +30,9 @@ def create_app(
     :raises InvalidSetting: for settings that it cannot work with
     """
     settings = settings or Settings.from_env()
-    catalog = load_catalog(settings)
     if ledger is None:
         client = connect(settings.redis_url, settings.redis_timeout)
-        ledger = Ledger(client, settings.redis_key_prefix, [model.name for model in catalog])
+        ledger = Ledger(client, settings.redis_key_prefix)
     if upstream is None:
         upstream = Upstream(settings.upstream_connect_timeout, settings.upstream_read_timeout)
 
@@ -39,8 +40,9 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    app.extensions["gateway"] = Gateway(settings, catalog, ledger, upstream)
+    app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream)
     app.register_blueprint(routes)
+    app.cli.add_command(models_commands)
     app.before_request(_open_exchange)
     app.after_request(_close_exchange)
     register_error_handlers(app)

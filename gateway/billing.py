@@ -1,22 +1,22 @@
-"""From a provider's `usage` to tokens and money.
-
-Money is `Decimal` USD and exact until it reaches Redis or a client's JSON.
-"""
+"""From a provider's `usage` to disjoint classes of tokens. What they cost: `prices.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
-MILLION = Decimal(1_000_000)
+from gateway.apis import Api
+
 MOST_TOKENS = 10**12  # no call has more; a larger figure is nonsense
 MOST_USD = 10**6
 CHARACTERS_PER_TOKEN = 4
 # What a chat template adds, from OpenAI's cookbook "How to count tokens with tiktoken":
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_REPLY = 3
+# OpenAI's flat charge for an image of low detail; what others take depends on its size:
+TOKENS_PER_IMAGE = 85
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,12 @@ class Usage:
     """Tokens of one call.
 
     `input_tokens` counts the whole prompt; `cached_input_tokens` is the part of it that the provider read
-    from its cache, `cache_write_tokens` the part that it wrote there, `uncached_input_tokens` the rest.
-    `output_tokens` counts all that was generated; `reasoning_tokens` is the part of it that the client does
-    not see. `stated_cost` is the provider's own
-    figure in USD, where it gives one. `estimated` says that the provider gave no figures and the tokens
-    were counted from the characters sent and received.
+    from its cache, `cache_write_tokens` the part that it wrote there (`cache_write_1h_tokens` of it to stay
+    for an hour), `uncached_input_tokens` the rest. `output_tokens` counts all that was generated,
+    `reasoning_tokens` is the part of it that the client does not see. `web_searches` are those that the
+    provider's own tool made and charges for. `stated_cost` is the provider's own figure in USD, where it
+    gives one. `estimated` says that the provider gave no figures and the tokens were counted from the
+    characters sent and received.
     """
 
     input_tokens: int
@@ -38,47 +39,25 @@ class Usage:
     stated_cost: Decimal | None = None
     estimated: bool = False
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    web_searches: int = 0
 
     @property
     def uncached_input_tokens(self) -> int:
         return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
-class Price(Protocol):
-    """What a provider charges."""
-
-    def cost(self, usage: Usage) -> Decimal:
-        """The charge in USD for the tokens of `usage`, exact."""
-        ...
-
-
-@dataclass(frozen=True)
-class TokenPrice:
-    """A price in USD per million tokens of each class; each token is in exactly one."""
-
-    input: Decimal
-    cached_input: Decimal
-    output: Decimal
-    cache_write: Decimal | None = None  # None: as dear as uncached input
-
-    def cost(self, usage: Usage) -> Decimal:
-        """The sum over the classes of tokens x price, over a million."""
-        cache_write = self.input if self.cache_write is None else self.cache_write
-        return (
-            usage.uncached_input_tokens * self.input
-            + usage.cached_input_tokens * self.cached_input
-            + usage.cache_write_tokens * cache_write
-            + usage.output_tokens * self.output
-        ) / MILLION
+def usage_stated(api: Api, answer: Mapping[str, Any]) -> Usage | None:
+    """The usage that an answer or chunk of `api` states, or None where it states none that makes sense."""
+    if api is Api.MESSAGES:
+        return _usage_of_message(_object(answer.get("usage")))
+    if api is Api.RESPONSES:
+        return _usage_of_response(_object(answer.get("usage")))
+    return _usage_of_completion(answer)
 
 
-def charge(price: Price, usage: Usage) -> Decimal:
-    """What the provider will bill in USD: its own figure where it states one, else by its price."""
-    return price.cost(usage) if usage.stated_cost is None else usage.stated_cost
-
-
-def usage_stated(answer: Mapping[str, Any]) -> Usage | None:
-    """The usage that a completion or chunk states, or None where it states none that makes sense.
+def _usage_of_completion(answer: Mapping[str, Any]) -> Usage | None:
+    """Of a chat completion, a legacy one or embeddings.
 
     Providers differ in where they say it and in what their figures include:
 
@@ -109,47 +88,62 @@ def usage_stated(answer: Mapping[str, Any]) -> Usage | None:
         return None
     cached = min(cached, prompt)
     total = usage.get("total_tokens")
-    beside = total - prompt - completion if _is_count(total) else 0
+    beside = max(0, total - prompt - completion) if _is_count(total) else 0
+    reasoning = _count(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     return Usage(
         input_tokens=prompt,
         cached_input_tokens=cached,
-        output_tokens=completion + max(0, beside),
+        output_tokens=completion + beside,
         cache_write_tokens=min(written, prompt - cached),
         stated_cost=_stated_cost(usage),
+        reasoning_tokens=min(max(reasoning, beside), completion + beside),
     )
 
 
-def usage_estimated(prompt_texts: Sequence[str], output_characters: int) -> Usage:
-    """The likely usage of a call whose provider stated none.
+def _usage_of_response(usage: Mapping[str, Any]) -> Usage | None:
+    """Of OpenAI's Responses: cached tokens within `input_tokens`, reasoning within `output_tokens`."""
+    prompt, output = usage.get("input_tokens"), usage.get("output_tokens", 0)
+    if not (_is_count(prompt) and _is_count(output)):
+        return None
+    details = _object(usage.get("input_tokens_details"))
+    cached = min(_count(details.get("cached_tokens")), prompt)
+    reasoning = _count(_object(usage.get("output_tokens_details")).get("reasoning_tokens"))
+    return Usage(
+        input_tokens=prompt,
+        cached_input_tokens=cached,
+        output_tokens=output,
+        cache_write_tokens=min(_count(details.get("cache_write_tokens")), prompt - cached),
+        stated_cost=_stated_cost(usage),
+        reasoning_tokens=min(reasoning, output),
+    )
 
-    `prompt_texts` holds the text of each message.
-    """
-    prompt = sum(TOKENS_PER_MESSAGE + estimated_tokens(len(text)) for text in prompt_texts)
-    return Usage(prompt + TOKENS_PER_REPLY, 0, estimated_tokens(output_characters), estimated=True)
+
+def _usage_of_message(usage: Mapping[str, Any]) -> Usage | None:
+    """Of Anthropic's Messages: three disjoint classes of input; thinking within `output_tokens`."""
+    uncached, output = usage.get("input_tokens"), usage.get("output_tokens", 0)
+    if not (_is_count(uncached) and _is_count(output)):
+        return None
+    cached = _count(usage.get("cache_read_input_tokens"))
+    written = _count(usage.get("cache_creation_input_tokens"))
+    for_an_hour = _count(_object(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"))
+    return Usage(
+        input_tokens=uncached + cached + written,
+        cached_input_tokens=cached,
+        output_tokens=output,
+        cache_write_tokens=written,
+        stated_cost=_stated_cost(usage),
+        cache_write_1h_tokens=min(for_an_hour, written),
+        web_searches=_count(_object(usage.get("server_tool_use")).get("web_search_requests")),
+    )
+
+
+def usage_estimated(prompt_tokens: int, output_characters: int) -> Usage:
+    """The likely usage of a call whose provider stated none."""
+    return Usage(prompt_tokens, 0, estimated_tokens(output_characters), estimated=True)
 
 
 def estimated_tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
-
-
-def output_characters(choices: object) -> int:
-    """Characters that were generated, in the `choices` of a completion or of a chunk."""
-    total = 0
-    for choice in choices if isinstance(choices, list) else ():
-        content = choice.get("delta") or choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(content, dict):
-            total += sum(len(text) for text in _generated_texts(content))
-    return total
-
-
-def _generated_texts(content: Mapping[str, Any]) -> list[str]:
-    texts = [content.get(name) for name in ("content", "refusal", "reasoning_content")]
-    calls = content.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            texts += [function.get("name"), function.get("arguments")]
-    return [text for text in texts if isinstance(text, str)]
 
 
 def _usage_object(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,3 +181,8 @@ def _first_given(*values: object) -> object:
 
 def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+
+
+def _count(value: object) -> int:
+    """A count that may be missing, and counts as none where it makes no sense."""
+    return value if _is_count(value) else 0

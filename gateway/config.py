@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-DEFAULT_CHEAP_MODEL_URL = "http://cheap_model:8081/v1"
-DEFAULT_EXPENSIVE_MODEL_URL = "http://expensive_model:8082/v1"
 DEFAULT_REDIS_URL = "redis://redis:6379/0"
 DEFAULT_MODELS_FILE = Path(__file__).with_name("models.toml")
 POLICIES = ("prompt_length",)
@@ -33,12 +31,24 @@ class InvalidSetting(ValueError):
         super().__init__(f"{variable}: {problem}")
 
 
+class KeyOnNetwork(InvalidSetting):
+    """The gateway would spend a provider's key for whoever reaches it."""
+
+    def __init__(self, network_address: str) -> None:
+        super().__init__(
+            "GATEWAY_BIND",
+            f"refusing to serve a provider's key to the network at {network_address} without client keys; "
+            "use a loopback address",
+        )
+
+
 @dataclass(frozen=True)
 class ModelOverride:
-    """What the environment says about one of the two models."""
+    """What the environment says about the model `name`; None where it says nothing."""
 
+    name: str
     variable_prefix: str
-    url: str
+    url: str | None
     upstream_name: str | None
     api_key: str | None = field(repr=False)
 
@@ -47,8 +57,7 @@ class ModelOverride:
 class Settings:
     """All that can be set. Times are seconds, sizes are bytes."""
 
-    cheap_model: ModelOverride
-    expensive_model: ModelOverride
+    model_overrides: tuple[ModelOverride, ...]
     models_file: Path
     routing_policy: str
     routing_threshold_chars: int
@@ -57,6 +66,7 @@ class Settings:
     redis_timeout: float
     web_concurrency: int
     listen: str
+    network_address: str | None
     upstream_connect_timeout: float
     upstream_read_timeout: float
     request_body_timeout: float
@@ -66,6 +76,7 @@ class Settings:
     client_stall_timeout: int
     forward_mock_faults: bool
     log_level: str
+    environ: Mapping[str, str] = field(repr=False, compare=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,23 +90,21 @@ class Settings:
                 variable != "GATEWAY_REQUIRE_KEYS" or env.switch(variable, default=False)
             ):
                 raise InvalidSetting(variable, "not supported by this version; leave it unset")
-        cheap_model = env.model("CHEAP_MODEL", DEFAULT_CHEAP_MODEL_URL)
-        expensive_model = env.model("EXPENSIVE_MODEL", DEFAULT_EXPENSIVE_MODEL_URL)
         bind = env.host("GATEWAY_BIND", "127.0.0.1")
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
         host = f"[{bind}]" if ":" in bind else bind
         listen = env.address("GATEWAY_LISTEN", f"{host}:{port}")
         # In a container the gateway listens to all, and GATEWAY_BIND says who can reach that.
         reachable = bind if env.text("GATEWAY_BIND") else listen.rpartition(":")[0].strip("[]")
-        if (cheap_model.api_key or expensive_model.api_key) and not _is_loopback(reachable):
-            raise InvalidSetting(
-                "GATEWAY_BIND",
-                f"refusing to serve a provider's key to the network at {reachable} without client keys; "
-                "use a loopback address",
-            )
+        network_address = None if _is_loopback(reachable) else reachable
+        model_overrides = (
+            env.model("CheapModel", "CHEAP_MODEL"),
+            env.model("ExpensiveModel", "EXPENSIVE_MODEL"),
+        )
+        if network_address and any(override.api_key for override in model_overrides):
+            raise KeyOnNetwork(network_address)
         return cls(
-            cheap_model=cheap_model,
-            expensive_model=expensive_model,
+            model_overrides=model_overrides,
             models_file=Path(env.text("MODELS_FILE") or DEFAULT_MODELS_FILE),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
@@ -104,6 +113,7 @@ class Settings:
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 1.0, 0.01, 60),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
             listen=listen,
+            network_address=network_address,
             upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
             upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
@@ -113,17 +123,28 @@ class Settings:
             client_keepalive=env.integer("CLIENT_KEEPALIVE_SECONDS", 20, 1, 3600),
             client_stall_timeout=env.integer("CLIENT_STALL_TIMEOUT_SECONDS", 60, 1, 3600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error")),
+            environ=env.environ,
         )
+
+    def api_key(self, variable: str) -> str:
+        """The provider's key in the variable that the models file names.
+
+        :raises InvalidSetting: where there is none, or what cannot be sent as one
+        """
+        key = _Environment(self.environ).api_key(variable)
+        if key is None:
+            raise InvalidSetting(variable, "is not set, though the models file names it")
+        return key
 
 
 class _Environment:
     """Typed reads of variables; each failure names its variable."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
 
     def text(self, variable: str) -> str:
-        return self._environ.get(variable, "").strip()
+        return self.environ.get(variable, "").strip()
 
     def integer(self, variable: str, default: int, low: int, high: int) -> int:
         text = self.text(variable)
@@ -181,36 +202,55 @@ class _Environment:
             raise InvalidSetting(variable, f"must be HOST:PORT, not {text!r}")
         return text
 
-    def url(self, variable: str, default: str, schemes: tuple[str, ...]) -> str:
-        """A URL without its trailing slash. Its text is never repeated, since it may hold a password."""
-        text = (self.text(variable) or default).rstrip("/")
-        wanted = f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
-        try:
-            parts = urlsplit(text)
-            _ = parts.port
-        except ValueError:
-            raise InvalidSetting(variable, wanted) from None
-        host = parts.path if parts.scheme == "unix" else parts.hostname
-        if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f\x7f]", text):
-            raise InvalidSetting(variable, wanted)
-        return text
+    def api_key(self, variable: str) -> str | None:
+        api_key = self.text(variable) or None
+        if api_key and not re.fullmatch(r"[!-~]+", api_key):
+            raise InvalidSetting(variable, "must be visible ASCII characters without spaces")
+        return api_key
 
     def redis_url(self) -> str:
-        url = self.url("REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix"))
+        text = self.text("REDIS_URL") or DEFAULT_REDIS_URL
+        url = checked_url("REDIS_URL", text, ("redis", "rediss", "unix"))
         parts = urlsplit(url)
         if parts.scheme != "unix" and not re.fullmatch(r"(/[0-9]{1,5})?", parts.path):
             raise InvalidSetting("REDIS_URL", "must name its database by a number")
         return url
 
-    def model(self, prefix: str, default_url: str) -> ModelOverride:
-        url = self.url(f"{prefix}_URL", default_url, ("http", "https"))
-        if "@" in urlsplit(url).netloc or "?" in url or "#" in url:
-            raise InvalidSetting(f"{prefix}_URL", "must not hold credentials, a query or a fragment")
-        variable = f"{prefix}_API_KEY" if self.text(f"{prefix}_API_KEY") else "LLM_GATEWAY_API_KEY"
-        api_key = self.text(variable) or None
-        if api_key and not re.fullmatch(r"[!-~]+", api_key):
-            raise InvalidSetting(variable, "must be visible ASCII characters without spaces")
-        return ModelOverride(prefix, url, self.text(f"{prefix}_NAME") or None, api_key)
+    def model(self, name: str, prefix: str) -> ModelOverride:
+        url = self.text(f"{prefix}_URL")
+        return ModelOverride(
+            name,
+            prefix,
+            base_url(f"{prefix}_URL", url) if url else None,
+            self.text(f"{prefix}_NAME") or None,
+            self.api_key(f"{prefix}_API_KEY") or self.api_key("LLM_GATEWAY_API_KEY"),
+        )
+
+
+def base_url(variable: str, text: str, *, called: str = "") -> str:
+    """A provider's base URL without its trailing slash; `called` is what the message calls it.
+
+    :raises InvalidSetting: naming `variable`
+    """
+    url = checked_url(variable, text, ("http", "https"), called=called)
+    if "@" in urlsplit(url).netloc or "?" in url or "#" in url:
+        raise InvalidSetting(variable, f"{called}must not hold credentials, a query or a fragment")
+    return url
+
+
+def checked_url(variable: str, text: str, schemes: tuple[str, ...], *, called: str = "") -> str:
+    """A URL without its trailing slash. Its text is never repeated, since it may hold a password."""
+    text = text.rstrip("/")
+    wanted = f"{called}must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise InvalidSetting(variable, wanted) from None
+    host = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise InvalidSetting(variable, wanted)
+    return text
 
 
 def _is_loopback(bind: str) -> bool:

@@ -1,11 +1,10 @@
-"""Turns every failure of a view, foreseen or not, into an answer in OpenAI's shape."""
+"""Turns every failure of a view, foreseen or not, into an answer in the shape of the client's API."""
 
 from __future__ import annotations
 
-import json
 import logging
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
@@ -14,6 +13,8 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
+from gateway.apis import Api
+from gateway.dialect import api_of_path, error_body
 from gateway.errors import GatewayError, InvalidRequest, RequestTooLarge, UnknownPath, WrongMethod
 
 logger = logging.getLogger(__name__)
@@ -28,14 +29,13 @@ def register_error_handlers(app: Flask) -> None:
         if translated.status == 500:
             logger.error("unexpected error", exc_info=error, extra={"request_id": g.exchange.request_id})
         g.exchange.error = translated
-        return error_response(translated)
+        return error_response(translated, api_of_path(request.path))
 
 
-def error_response(error: GatewayError) -> Response:
+def error_response(error: GatewayError, api: Api = Api.CHAT_COMPLETIONS) -> Response:
     """The whole answer for a request that has not been answered yet."""
-    return Response(
-        json.dumps(error.body()), error.status, mimetype="application/json", headers=error.headers
-    )
+    body = error_body(api, error)
+    return Response(body, error.status, mimetype="application/json", headers=error.headers)
 
 
 def translate(error: Exception) -> GatewayError:

@@ -1,7 +1,8 @@
 """Every error that a client can get, in OpenAI's shape.
 
 GatewayError
-├── InvalidRequest          400  ill-formed request; `param` names the field
+├── InvalidRequest          400  ill-formed request, or one that no model can answer; `param` names the field
+│   └── ContextTooLong      400  longer than the context window of every model
 ├── CrossSiteRequest        403  a web page of another site made a browser send it
 ├── UnknownPath             404  nothing is at this path
 ├── ModelNotFound           404  `model` names nothing that is configured
@@ -17,7 +18,6 @@ GatewayError
 
 from __future__ import annotations
 
-import json
 from typing import TypedDict
 
 from gateway.billing import Usage
@@ -59,15 +59,15 @@ class GatewayError(Exception):
             }
         }
 
-    def sse_event(self) -> bytes:
-        """The event that ends a stream whose status line has already been sent."""
-        return b"data: " + json.dumps(self.body()).encode() + b"\n\n"
-
 
 class InvalidRequest(GatewayError):
     status = 400
     type = "invalid_request_error"
-    code = None
+    code: str | None = None
+
+
+class ContextTooLong(InvalidRequest):
+    code = "context_length_exceeded"
 
 
 class CrossSiteRequest(GatewayError):

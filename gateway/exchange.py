@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import Usage, charge
-from gateway.catalog import Catalog
+from gateway.billing import Usage
 from gateway.errors import GatewayError, LedgerUnavailable
 from gateway.ledger import Entry, Ledger
+from gateway.prices import charge
 from gateway.router import Route
 
 logger = logging.getLogger("gateway.request")
@@ -34,11 +34,10 @@ class Exchange:
     client_left: bool = False
     attempts: int = 0
     time_to_first_token: float | None = None
+    upstream_request_id: str | None = None
     error: GatewayError | None = None
 
-    def settle(
-        self, ledger: Ledger, catalog: Catalog, usage: Usage, *, answered: bool, failed: bool
-    ) -> Decimal:
+    def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> Decimal:
         """Bill one call of the routed model and give its cost.
 
         :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
@@ -52,7 +51,7 @@ class Exchange:
             failed=failed,
             usage=usage,
             cost=self.cost,
-            baseline_cost=catalog.dearest.price.cost(usage) if answered else Decimal(0),
+            baseline_cost=self.route.baseline.price.cost(usage) if answered else Decimal(0),
         )
         ledger.record(entry)
         self.recorded = True
@@ -76,6 +75,8 @@ class Exchange:
                 "client_left": self.client_left,
                 "attempts": self.attempts,
             }
+        if self.upstream_request_id is not None:
+            line["upstream_request_id"] = self.upstream_request_id
         if self.time_to_first_token is not None:
             line["time_to_first_token_ms"] = round(self.time_to_first_token * 1000, 3)
         if self.usage is not None and self.cost is not None:

@@ -21,3 +21,8 @@ timeout = 60
 graceful_timeout = settings.shutdown_timeout
 control_socket_disable = True
 logconfig_dict = logging_config(settings.log_level)
+
+
+def post_worker_init(worker):  # type: ignore[no-untyped-def]
+    """Watch the models file in each worker."""
+    worker.wsgi.extensions["gateway"].catalogs.start()

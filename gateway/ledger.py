@@ -2,9 +2,10 @@
 
 Keys, all plain strings below one prefix: `requests`, `cost_usd`, `baseline_cost_usd`, and for each model
 `model:NAME:` followed by `requests`, `cost_usd`, `input_tokens`, `output_tokens`, `cached_input_tokens`
-and `errors`. Each record is one MULTI/EXEC of INCRBY and INCRBYFLOAT, sent in one round trip, so that it
-counts whole or not at all, whichever worker or replica writes it, as long as nobody else has put
-something other than a number into one of these keys.
+and `errors`; where usage had to be estimated also `estimated_calls` and `estimated_cost_usd`. Each record
+is one MULTI/EXEC of INCRBY and INCRBYFLOAT, sent in one round trip, so that it counts whole or not at all,
+whichever worker or replica writes it, as long as nobody else has put something other than a number into
+one of these keys.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gateway.errors import LedgerUnavailable
 CONNECTIONS = 64
 # Many answers may end at once and wait for each other here; they are paid for, so they wait rather than fail.
 WAIT_FOR_CONNECTION_SECONDS = 10.0
+SCAN_COUNT = 1000  # keys that Redis looks at in one go
 REPORTED_USD = Decimal("1e-12")  # a float counter in Redis carries noise below this
 
 
@@ -52,10 +54,10 @@ class Totals:
 class Ledger:
     """Counters of all workers and replicas that share `prefix` in one Redis."""
 
-    def __init__(self, client: redis.Redis, prefix: str, models: Sequence[str]) -> None:
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client
         self._prefix = prefix
-        self._models = models
+        self._known_models: set[str] | None = None
         self._failing = False
         self._asking = False
 
@@ -92,40 +94,59 @@ class Ledger:
         """
         with self._translating_errors(), self._redis.pipeline(transaction=True) as pipeline:
             model = f"model:{entry.model}"
-            for name, amount in (
+            amounts = [
                 ("requests", int(entry.answered)),
                 (f"{model}:requests", int(entry.answered)),
                 (f"{model}:errors", int(entry.failed)),
                 (f"{model}:input_tokens", entry.usage.input_tokens),
                 (f"{model}:output_tokens", entry.usage.output_tokens),
                 (f"{model}:cached_input_tokens", entry.usage.cached_input_tokens),
-            ):
-                pipeline.incrby(self._key(name), amount)
-            for name, usd in (
+            ]
+            costs = [
                 ("cost_usd", entry.cost),
                 (f"{model}:cost_usd", entry.cost),
                 ("baseline_cost_usd", entry.baseline_cost),
-            ):
+            ]
+            if entry.usage.estimated:
+                amounts.append((f"{model}:estimated_calls", 1))
+                costs.append((f"{model}:estimated_cost_usd", entry.cost))
+            for name, amount in amounts:
+                pipeline.incrby(self._key(name), amount)
+            for name, usd in costs:
                 # As text, since a Python float would round what Redis can hold.
                 pipeline.execute_command("INCRBYFLOAT", self._key(name), f"{usd:f}")  # type: ignore[no-untyped-call]
             pipeline.execute()
 
-    def totals(self) -> Totals:
-        """All that has been recorded, read in one command.
+    def totals(self, models: Sequence[str]) -> Totals:
+        """All that has been recorded for `models`, and for others where they have answered anything.
 
         :raises LedgerUnavailable:
         """
-        keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in self._models]
+        past = self._past_models()
+        past |= set(models)
+        names = [*models, *sorted(past - set(models))]
+        keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in names]
         with self._translating_errors(writing=False):
             cost, *counts = self._redis.mget(keys)
         try:
-            model_requests = {name: int(count or 0) for name, count in zip(self._models, counts, strict=True)}
+            requests = {name: int(count or 0) for name, count in zip(names, counts, strict=True)}
             total_cost = Decimal(str(cost or "0")).quantize(REPORTED_USD)
         except (ValueError, ArithmeticError) as error:
             raise LedgerUnavailable("A counter in Redis holds what is no number.") from error
         if not total_cost.is_finite():
             raise LedgerUnavailable("A counter in Redis holds what is no number.")
+        model_requests = {name: count for name, count in requests.items() if count or name in models}
         return Totals(sum(model_requests.values()), total_cost, model_requests)
+
+    def _past_models(self) -> set[str]:
+        """Models that had a counter when this worker first looked, and those that it was asked for since:
+        the totals keep what a model has answered that the catalog no longer lists."""
+        if self._known_models is None:
+            start, end = self._key("model:"), ":requests"
+            with self._translating_errors(writing=False):
+                found = list(self._redis.scan_iter(f"{start}*{end}", count=SCAN_COUNT))
+            self._known_models = {name.removeprefix(start).removesuffix(end) for name in found}
+        return self._known_models
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"

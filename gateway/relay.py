@@ -2,11 +2,12 @@
 
 It ends in one of four ways, each billed exactly once:
 
-- whole: billed before `[DONE]` is passed on, so that no client sees a whole answer that is not counted;
-- broken off by the provider: an error event instead of `[DONE]`, never an answer that looks whole;
+- whole: billed before its end (`[DONE]`, or the event that ends a message or a response) is passed on, so
+  that no client sees a whole answer that is not counted;
+- broken off by the provider: an error event instead of that end, never an answer that looks whole;
 - broken off by the client or by a stopping worker: what was delivered until then is billed, and a client
-  that is still there gets an error event instead of `[DONE]`;
-- whole, but the ledger is gone: an error event instead of `[DONE]`.
+  that is still there gets an error event instead of the end;
+- whole, but the ledger is gone: an error event instead of the end.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import gevent
 
-from gateway.billing import Usage, charge, output_characters, usage_estimated, usage_stated
-from gateway.catalog import Catalog
+from gateway.answers import stream_reader
+from gateway.billing import Usage, usage_estimated
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
-from gateway.schema import ChatRequest
-from gateway.sse import Event, with_cost
-from gateway.upstream import CompletionStream
+from gateway.passage import Passage
+from gateway.schema import ModelRequest
+from gateway.sse import Event
+from gateway.upstream import AnswerStream
 
 
 class Relay:
@@ -38,24 +41,21 @@ class Relay:
     def __init__(
         self,
         exchange: Exchange,
-        chat: ChatRequest,
-        stream: CompletionStream,
+        request: ModelRequest,
+        passage: Passage,
+        stream: AnswerStream,
         ledger: Ledger,
-        catalog: Catalog,
         connection: Any,
     ) -> None:
         self._exchange = exchange
-        self._chat = chat
+        self._request = request
+        self._passage = passage
         self._stream = stream
         self._ledger = ledger
-        self._catalog = catalog
         self._connection = connection
+        self._reader = stream_reader(passage.api)
         self._batches: Iterator[list[Event]] = iter(stream)
         self._first: list[Event] = []
-        self._usage: Usage | None = None
-        self._characters = 0
-        self._begun: set[object] = set()
-        self._finished: set[object] = set()
         self._settled = False
         self._pieces = self._run()
 
@@ -94,11 +94,11 @@ class Relay:
         gap = b""
         try:
             for events in self._all_batches():
-                done = events[-1].is_done
-                passed_on = b"".join(map(self._passed_on, events))
-                if done:
-                    self._settle()
-                yield passed_on
+                passed_on, failure = self._passed_on(events)
+                done = failure is None and self._reader.is_end(events[-1])
+                yield passed_on + self._end_of_answer() if done else passed_on
+                if failure is not None:
+                    raise failure
                 if done:
                     # The answer is whole, whatever follows.
                     with suppress(UpstreamError, gevent.GreenletExit):
@@ -106,20 +106,21 @@ class Relay:
                     return
                 # Without its blank line an event would swallow the error event behind it.
                 gap = b"" if events[-1].is_terminated else b"\n\n"
-            if not self._finished or self._begun - self._finished:
+            if not self._reader.finished:
                 raise UpstreamError("The provider broke off its answer.")
-            self._settle()
+            if end := self._end_of_answer():
+                yield gap + end
         except UpstreamError as error:
             self._exchange.error = error
             self._settle_broken()
-            yield gap + error.sse_event()
+            yield gap + self._passage.error(error)
         except LedgerUnavailable as error:
             self._exchange.error = error
-            yield gap + error.sse_event()
+            yield gap + self._passage.error(error)
         except gevent.GreenletExit:
             self._exchange.error = WorkerStopping()
             self._settle_broken(failed=False)
-            yield gap + self._exchange.error.sse_event()
+            yield gap + self._passage.error(self._exchange.error)
         except ClientLeft:
             self._exchange.client_left = True
             self._settle_broken(failed=False)
@@ -131,67 +132,56 @@ class Relay:
         finally:
             self._end()
 
+    def _end_of_answer(self) -> bytes:
+        """Bill the answer, and give what ends it."""
+        usage = self._reader.usage or self._estimate()
+        return self._passage.end(usage, self._settle(usage, failed=False))
+
     def _end(self) -> None:
         try:
             self._stream.close()
         finally:
-            if not self._settled:
-                self._settle_broken(failed=False)
+            self._settle_broken(failed=False)
 
     def _all_batches(self) -> Iterator[list[Event]]:
-        """The batches, each cut after `[DONE]`, behind which nothing counts."""
+        """The batches, each cut after the event that ends the answer, behind which nothing counts."""
         batch: list[Event] | None = self._first
         while batch is not None:
-            done = next((index for index, event in enumerate(batch) if event.is_done), None)
+            done = next((index for index, event in enumerate(batch) if self._reader.is_end(event)), None)
             yield batch if done is None else batch[: done + 1]
             with client_watched(self._connection):
                 batch = next(self._batches, None)
 
-    def _passed_on(self, event: Event) -> bytes:
-        """The bytes that the client gets for `event`, which is also read for its usage."""
-        if event.chunk is None:
-            return event.raw
-        usage = usage_stated(event.chunk)
-        if usage is not None:
-            self._usage = usage
-        choices = event.chunk.get("choices")
-        self._characters += output_characters(choices)
-        for choice in choices if isinstance(choices, list) else ():
-            self._note_progress(choice)
-        if event.is_usage_only and not self._chat.include_usage:
-            return b""
-        if usage is None or not self._chat.include_usage or self._exchange.route is None:
-            return event.raw
-        return with_cost(event, charge(self._exchange.route.model.price, usage))
-
-    def _note_progress(self, choice: object) -> None:
-        if isinstance(choice, dict):
-            index = choice.get("index", 0)
-            index = index if isinstance(index, int) else 0
-            self._begun.add(index)
-            if choice.get("finish_reason"):
-                self._finished.add(index)
+    def _passed_on(self, events: list[Event]) -> tuple[bytes, UpstreamError | None]:
+        """What the client gets for `events`, up to the one by which the provider fails, if one does."""
+        passed_on = b""
+        for event in events:
+            try:
+                self._reader.read(event)
+                passed_on += self._passage.pass_on(event, self._reader)
+            except UpstreamError as failure:
+                return passed_on, failure
+        return passed_on, None
 
     def _estimate(self) -> Usage:
-        return usage_estimated(self._chat.prompt_texts, self._characters)
+        return usage_estimated(self._request.prompt_tokens, self._reader.characters)
 
     def _usage_so_far(self) -> Usage:
         """Of a broken answer. What its provider has stated may be older than what it has sent since."""
-        estimate = self._estimate()
-        if self._usage is None or self._usage.output_tokens >= estimate.output_tokens:
-            return self._usage or estimate
-        return replace(self._usage, output_tokens=estimate.output_tokens, stated_cost=None, estimated=True)
+        stated, estimate = self._reader.usage, self._estimate()
+        if stated is None or stated.output_tokens >= estimate.output_tokens:
+            return stated or estimate
+        return replace(stated, output_tokens=estimate.output_tokens, stated_cost=None, estimated=True)
 
-    def _settle(self, *, failed: bool = False, broken: bool = False) -> None:
-        if self._settled:
-            return
+    def _settle(self, usage: Usage, *, failed: bool) -> Decimal:
         self._settled = True  # also where recording fails: it may have counted all the same
-        usage = self._usage_so_far() if broken else self._usage or self._estimate()
-        self._exchange.settle(self._ledger, self._catalog, usage, answered=True, failed=failed)
+        return self._exchange.settle(self._ledger, usage, answered=True, failed=failed)
 
     def _settle_broken(self, *, failed: bool = True) -> None:
         """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
+        if self._settled:
+            return
         try:
-            self._settle(failed=failed, broken=True)
+            self._settle(self._usage_so_far(), failed=failed)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

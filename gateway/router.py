@@ -2,35 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.catalog import Catalog, Model
-from gateway.schema import AUTO, ChatRequest
+from gateway.errors import ContextTooLong, InvalidRequest
+from gateway.schema import AUTO, ModelRequest
+
+# The field of a request that asks for a capability, where that is one.
+PARAMS = {"tools": "tools", "streaming": "stream"}
+STORED_BY = ("previous_response_id", "conversation", "prompt", "background")
+IN_WORDS = {"json_schema": "answers by a JSON schema"}
 
 
 @dataclass(frozen=True)
 class Route:
-    """A decision, with the policy that took it and its reason in words without any of the prompt."""
+    """A decision, with the policy that took it and its reason in words without any of the prompt.
+    `baseline` is the model that would have answered if money were no object."""
 
     model: Model
     policy: str
     reason: str
+    baseline: Model
 
 
-def choose(request: ChatRequest, catalog: Catalog, threshold_chars: int) -> Route:
-    """The model that the client named, or else the one that the policy `prompt_length` chooses.
+def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Route:
+    """The model that the client named, or else the one that the policy `prompt_length` chooses among those
+    that can answer.
 
     :raises ModelNotFound: when the client named a model that is not configured
+    :raises InvalidRequest: when the model that the client named cannot answer, or none can
     """
+    baseline = catalog.dearest(request.api)
     if request.model != AUTO:
-        return Route(catalog.named(request.model), "requested", "the client named the model")
-    return prompt_length(request.user_characters, catalog, threshold_chars)
+        model = catalog.named(request.model)
+        if obstacle := obstacle_to(request, model):
+            raise obstacle
+        return Route(model, "requested", "the client named the model", baseline)
+    models = [model for model in catalog if model.auto]
+    able = [model for model in models if obstacle_to(request, model) is None]
+    if not able:
+        raise _obstacle_to_all(request, models)
+    model, reason = prompt_length(request.user_characters, able, threshold_chars)
+    if len(able) < len(models):
+        reason += f"; {len(able)} of {len(models)} models can answer"
+    return Route(model, "prompt_length", reason, baseline)
 
 
-def prompt_length(user_characters: int, catalog: Catalog, threshold_chars: int) -> Route:
-    """Up to and including the threshold the cheap model, above it the expensive one."""
+def prompt_length(user_characters: int, models: Sequence[Model], threshold_chars: int) -> tuple[Model, str]:
+    """The first model up to and including the threshold, above it the last, and the reason; `models` go
+    from the cheapest to the dearest."""
     if user_characters <= threshold_chars:
-        model, reason = catalog.cheap, f"{user_characters} characters, at most {threshold_chars}"
-    else:
-        model, reason = catalog.expensive, f"{user_characters} characters, more than {threshold_chars}"
-    return Route(model, "prompt_length", reason)
+        return models[0], f"{user_characters} characters, at most {threshold_chars}"
+    return models[-1], f"{user_characters} characters, more than {threshold_chars}"
+
+
+def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
+    """Why a model cannot answer a request, or None where nothing is known to be in the way."""
+    if not model.answers(request.api):
+        return InvalidRequest(f"{model.name} does not serve {request.api}.", param="model")
+    if request.stored and request.api not in model.apis:
+        return InvalidRequest(
+            f"{model.name}'s provider keeps no earlier answers; send the whole conversation instead.",
+            param=next((name for name in STORED_BY if request.body.values.get(name)), "input"),
+        )
+    missing = sorted(request.capabilities - model.capabilities)
+    if missing:
+        lacking = ", ".join(IN_WORDS.get(name, name) for name in missing)
+        return InvalidRequest(
+            f"{model.name} lacks what this request needs: {lacking}.", param=PARAMS.get(missing[0])
+        )
+    if model.context_window is not None:
+        tokens = request.prompt_tokens + (request.max_output_tokens or 0)
+        if tokens > model.context_window:
+            return ContextTooLong(
+                f"{model.name} has a context window of {model.context_window} tokens; this request needs "
+                f"about {tokens} for its prompt and the longest answer that it allows."
+            )
+    return None
+
+
+def _obstacle_to_all(request: ModelRequest, models: Sequence[Model]) -> InvalidRequest:
+    obstacles = [obstacle for model in models if (obstacle := obstacle_to(request, model))]
+    if not any(model.answers(request.api) for model in models):
+        return InvalidRequest(f"No configured model serves {request.api} on {AUTO!r}.", param="model")
+    # Each reason once: many models may lack the same.
+    reasons = " ".join(dict.fromkeys(obstacle.message for obstacle in obstacles))
+    kind = type(obstacles[-1])
+    return kind(f"No configured model can answer this request. {reasons[:1000]}", param=obstacles[-1].param)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from gateway.errors import UpstreamError
@@ -93,15 +92,13 @@ def read_event(raw: bytes) -> Event:
         chunk = json.loads(data) if data.lstrip().startswith(b"{") else None
     except (ValueError, RecursionError):
         raise UpstreamError("The provider sent a chunk that is not JSON.") from None
-    if chunk is not None and chunk.get("error"):
+    if chunk is not None and (chunk.get("error") or chunk.get("type") == "error"):
         raise UpstreamError("The provider reported an error instead of the rest of its answer.")
     return Event(raw, data, chunk)
 
 
-def with_cost(event: Event, cost: Decimal) -> bytes:
-    """The bytes of an event that states usage, with `usage.cost` in USD added; others as they came."""
-    chunk = dict(event.chunk or {})
-    if not isinstance(chunk.get("usage"), dict):
-        return event.raw
-    chunk["usage"] = chunk["usage"] | {"cost": float(cost)}
-    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+def with_values(event: Event, values: dict[str, Any]) -> bytes:
+    """The bytes of an event with other values as its data; its other lines stay."""
+    lines = [line for line in event.raw.splitlines() if line and not line.startswith(b"data:")]
+    data = b"data: " + json.dumps(values, separators=(",", ":")).encode()
+    return b"\n".join([*lines, data]) + b"\n\n"

@@ -4,7 +4,6 @@ wrong on the way into `UpstreamError` or `UpstreamTimeout`."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,44 +15,45 @@ import gevent
 import requests
 import urllib3
 
+from gateway.answers import is_answer
+from gateway.apis import Api
 from gateway.billing import usage_stated
 from gateway.catalog import Model
 from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.headers import UpstreamHeaders, headers_for, upstream_headers
 from gateway.pool import CheckedAdapter
 from gateway.sse import Event, EventReader
 
-PROVIDERS = 16
+PROVIDERS = 64
 CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
-USER_AGENT = "llm-gateway/0.1"
-VISIBLE = re.compile(r"[ -~]{1,256}")
-# What a refusal of the provider may tell the client besides its body.
-REFUSAL_HEADERS = ("Retry-After", "Retry-After-Ms", "X-Should-Retry")
 
 
 @dataclass(frozen=True)
-class Completion:
+class Answer:
     """A whole answer: its bytes as the provider sent them, and the JSON object that they are."""
 
     body: bytes
     values: dict[str, Any]
+    headers: UpstreamHeaders
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A 4xx of the provider, to be passed on as it said it."""
+    """A 4xx of the provider. Its body is None where it gave no error that could be passed on."""
 
     status: int
-    body: bytes
-    headers: dict[str, str]
+    body: bytes | None
+    headers: UpstreamHeaders
 
 
-class CompletionStream:
+class AnswerStream:
     """A streamed answer. Iterating gives the events of each read from the network as one list, and
     raises `UpstreamError` or `UpstreamTimeout` where the provider stops before its end."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: requests.Response, headers: UpstreamHeaders) -> None:
+        self.headers = headers
         self._response = response
         self._reader = EventReader()
 
@@ -88,74 +88,76 @@ class Upstream:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, CheckedAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
 
-    def complete(
-        self, model: Model, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
-    ) -> Completion | CompletionStream | Refusal:
-        """Ask `model` for a chat completion. A provider may answer whole where a stream was asked for.
-        Where this is broken off, `body` has been read if the request had gone out by then.
+    def ask(
+        self, model: Model, api: Api, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
+    ) -> Answer | AnswerStream | Refusal:
+        """Ask `model` by `api`. A provider may answer whole where a stream was asked for. `headers` are those
+        of the client that the provider gets. Where this is broken off, `body` has been read if the request
+        had gone out by then.
 
         :raises UpstreamError: the provider cannot be reached, fails (5xx) or answers nonsense
         :raises UpstreamTimeout: it takes longer than the time-outs allow
         """
+        response = self._post(model, api.path, body, stream=stream, headers=headers)
+        kind = response.headers.get("Content-Type", "").lower()
+        if stream and response.status_code == 200 and kind.startswith("text/event-stream"):
+            return AnswerStream(response, upstream_headers(response.headers, model.api_key))
+        with _translating_errors(), response:
+            if 400 <= response.status_code < 500:
+                return _refusal(model, response)
+            if response.status_code != 200:
+                raise UpstreamError(
+                    f"{model.name} answered with status {response.status_code}.",
+                    usage_stated(api, _json_object(response.content)),
+                )
+            return _answer(model, api, response)
+
+    def count_tokens(self, model: Model, body: BytesIO, headers: Mapping[str, str]) -> Answer | Refusal:
+        """Ask `model`, whose provider serves Messages, for the length of a prompt in tokens.
+
+        :raises UpstreamError: see `ask`
+        """
+        path = f"{Api.MESSAGES.path}/count_tokens"
+        with self._post(model, path, body, stream=False, headers=headers) as response:
+            if 400 <= response.status_code < 500:
+                return _refusal(model, response)
+            values = _json_object(response.content)
+            if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
+                raise UpstreamError(f"{model.name} did not count the tokens.")
+            kept = upstream_headers(response.headers, model.api_key)
+            return Answer(response.content, values, kept)
+
+    def _post(
+        self, model: Model, path: str, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
+    ) -> requests.Response:
         with _translating_errors():
-            response = self._session.post(
-                f"{model.base_url}/chat/completions",
+            return self._session.post(
+                f"{model.base_url}{path}",
                 data=body,
-                headers={**_headers(model, stream), **headers},
+                headers={**headers_for(model, path, stream=stream), **headers},
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=stream,
             )
-        if 400 <= response.status_code < 500:
-            with _translating_errors(), response:
-                return _refusal(model, response)
-        if response.status_code != 200:
-            with _translating_errors(), response:
-                raise UpstreamError(
-                    f"{model.name} answered with status {response.status_code}.",
-                    usage_stated(_json_object(response.content)),
-                )
-        if stream and response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
-            return CompletionStream(response)
-        with _translating_errors(), response:
-            return _completion(model, response.content)
 
 
-def _headers(model: Model, stream: bool) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if stream else "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": USER_AGENT,
-    }
-    if model.api_key:
-        headers["Authorization"] = f"Bearer {model.api_key}"
-    return headers
-
-
-def _completion(model: Model, body: bytes) -> Completion:
-    values = _json_object(body)
-    if not isinstance(values.get("choices"), list):
+def _answer(model: Model, api: Api, response: requests.Response) -> Answer:
+    values = _json_object(response.content)
+    if not is_answer(api, values):
         raise UpstreamError(
-            f"{model.name} answered with something that is no completion.", usage_stated(values)
+            f"{model.name} answered with something that is no answer.", usage_stated(api, values)
         )
-    return Completion(body, values)
+    return Answer(response.content, values, upstream_headers(response.headers, model.api_key))
 
 
 def _refusal(model: Model, response: requests.Response) -> Refusal:
-    headers = {
-        name: value
-        for name in REFUSAL_HEADERS
-        if (value := response.headers.get(name)) and VISIBLE.fullmatch(value)
-    }
     body = response.content
     if model.api_key:
         for spelling in (model.api_key, model.api_key.replace("/", "\\/")):
             body = body.replace(spelling.encode(), b"[key]")
-    if not isinstance(_json_object(body).get("error"), dict):
-        error = UpstreamError(f"{model.name} refused the request with status {response.status_code}.")
-        body = json.dumps(error.body()).encode()
-    return Refusal(response.status_code, body, headers)
+    told = isinstance(_json_object(body).get("error"), dict)
+    headers = upstream_headers(response.headers, model.api_key)
+    return Refusal(response.status_code, body if told else None, headers)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

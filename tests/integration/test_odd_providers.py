@@ -9,10 +9,13 @@ from io import BytesIO
 
 import pytest
 
-from gateway.billing import TokenPrice, Usage
+from gateway.apis import Api
+from gateway.billing import Usage
 from gateway.catalog import Model
+from gateway.dialect import refusal_body
 from gateway.errors import UpstreamError
-from gateway.upstream import Completion, CompletionStream, Refusal, Upstream
+from gateway.prices import TokenPrice
+from gateway.upstream import Answer, AnswerStream, Refusal, Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
 from tests.support.sse import events_of, text_of
@@ -26,12 +29,11 @@ EVENTS = (
 KEY = "sk-canary/0123"
 
 
-def ask(url: str, stream: bool) -> Completion | CompletionStream | Refusal:
+def ask(url: str, stream: bool) -> Answer | AnswerStream | Refusal:
     free = TokenPrice(Decimal(0), Decimal(0), Decimal(0))
     upstream = Upstream(connect_timeout=5, read_timeout=5)
-    return upstream.complete(
-        Model("CheapModel", url, "odd", None, free), BytesIO(b"{}"), stream=stream, headers={}
-    )
+    model = Model("CheapModel", url, "odd", None, free)
+    return upstream.ask(model, Api.CHAT_COMPLETIONS, BytesIO(b"{}"), stream=stream, headers={})
 
 
 def http(status: str, headers: bytes, body: bytes) -> bytes:
@@ -110,8 +112,9 @@ def test_a_refusal_that_is_no_json_is_put_into_the_shape(status: str) -> None:
         refusal = ask(url, stream=False)
     assert isinstance(refusal, Refusal)
     assert refusal.status == int(status[:3])
-    assert json.loads(refusal.body)["error"]["code"] == "upstream_error"
-    assert b"secret" not in refusal.body
+    assert refusal.body is None
+    told = refusal_body(Api.CHAT_COMPLETIONS, Api.CHAT_COMPLETIONS, refusal.status, None, "CheapModel")
+    assert json.loads(told)["error"]["code"] == "upstream_error"
 
 
 def test_a_failure_that_states_its_usage_can_be_billed() -> None:

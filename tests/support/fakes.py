@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import TokenPrice
-from gateway.catalog import Catalog, Model
+from gateway.catalog import Model
 from gateway.errors import LedgerUnavailable, UpstreamError
 from gateway.exchange import Exchange
+from gateway.headers import UpstreamHeaders
 from gateway.ledger import Entry, Ledger
+from gateway.passage import passage
+from gateway.prices import TokenPrice
 from gateway.relay import Relay
 from gateway.router import Route
 from gateway.schema import parse_chat_request
 from gateway.sse import Event, EventReader
-from gateway.upstream import CompletionStream
+from gateway.upstream import AnswerStream
 
 CHEAP = Model(
     "CheapModel", "http://cheap/v1", "small", None, TokenPrice(Decimal("0.1"), Decimal(0), Decimal("0.4"))
@@ -30,7 +32,7 @@ PROMPT = "What is the capital of France?"
 Step = bytes | BaseException
 
 
-class FakeStream(CompletionStream):
+class FakeStream(AnswerStream):
     """Gives each piece of bytes as one read from the network; an exception is raised in its turn."""
 
     def __init__(self, steps: Iterable[Step], journal: list[str], finish_fails: bool = False) -> None:
@@ -38,6 +40,7 @@ class FakeStream(CompletionStream):
         self.journal = journal
         self.finish_fails = finish_fails
         self.closed = False
+        self.headers = UpstreamHeaders({})
 
     def __iter__(self) -> Iterator[list[Event]]:
         reader = EventReader()
@@ -90,12 +93,11 @@ class RelaySetting:
         self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
         self.ledger = FakeLedger(self.journal, self.ledger_fails)
         self.exchange = Exchange("id", "POST", "/v1/chat/completions")
-        self.exchange.route = Route(self.model, "prompt_length", "short")
+        self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
         body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
         chat = parse_chat_request(json.dumps(body).encode())
-        self.relay = Relay(
-            self.exchange, chat, self.stream, self.ledger, Catalog(self.model, EXPENSIVE), None
-        )
+        way = passage(chat, self.model)
+        self.relay = Relay(self.exchange, chat, way, self.stream, self.ledger, None)
 
     def start(self) -> RelaySetting:
         self.relay.await_first_event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from decimal import Decimal
 from typing import Any
@@ -10,24 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.answers import output_characters
+from gateway.apis import Api
 from gateway.billing import (
     MOST_TOKENS,
-    TokenPrice,
     Usage,
     estimated_tokens,
-    output_characters,
     usage_estimated,
     usage_stated,
 )
+from gateway.prices import TokenPrice
+from gateway.schema import parse_chat_request
 
 CHEAP = TokenPrice(Decimal("0.10"), Decimal("0.025"), Decimal("0.40"))
 EXPENSIVE = TokenPrice(Decimal("1.00"), Decimal("0.10"), Decimal("5.00"))
+CHAT = Api.CHAT_COMPLETIONS
 TOKENS = st.integers(0, MOST_TOKENS)
 NO_COUNTS = [-1, 14.0, 1.5, True, False, "14", [], {}, float("nan"), float("inf"), MOST_TOKENS + 1, 10**400]
 
 
 def stated(**usage: Any) -> Usage | None:
-    return usage_stated({"usage": usage})
+    return usage_stated(CHAT, {"usage": usage})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_stated_usage_is_taken_as_stated() -> None:
         prompt_tokens_details={"cached_tokens": 4, "audio_tokens": 0},
         completion_tokens_details={"reasoning_tokens": 5},
     )
-    assert usage == Usage(input_tokens=14, cached_input_tokens=4, output_tokens=9, estimated=False)
+    assert usage == Usage(input_tokens=14, cached_input_tokens=4, output_tokens=9, reasoning_tokens=5)
 
 
 @pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 1}, [], "x", 1])
@@ -103,8 +107,8 @@ def test_no_more_than_the_prompt_can_have_been_cached(cached: int, billed: int) 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "x", 1, True, [{}], {"completion_tokens": 9}])
 def test_an_answer_without_usage_states_none(usage: object) -> None:
-    assert usage_stated({"usage": usage}) is None
-    assert usage_stated({}) is None
+    assert usage_stated(CHAT, {"usage": usage}) is None
+    assert usage_stated(CHAT, {}) is None
 
 
 @pytest.mark.parametrize("value", [None, *NO_COUNTS], ids=lambda value: repr(value)[:20])
@@ -135,7 +139,6 @@ def test_a_token_is_estimated_for_every_four_characters_begun(characters: int, t
 @pytest.mark.parametrize(
     ("texts", "output", "usage"),
     [
-        ([], 0, Usage(3, 0, 0, estimated=True)),
         ([""], 0, Usage(6, 0, 0, estimated=True)),
         (["What is the capital of France?"], 36, Usage(14, 0, 9, estimated=True)),
         (["12345", "1234"], 1, Usage(12, 0, 1, estimated=True)),
@@ -145,7 +148,9 @@ def test_a_token_is_estimated_for_every_four_characters_begun(characters: int, t
 def test_an_estimate_counts_each_message_and_says_that_it_is_one(
     texts: list[str], output: int, usage: Usage
 ) -> None:
-    assert usage_estimated(texts, output) == usage
+    messages = [{"role": "user", "content": text} for text in texts]
+    request = parse_chat_request(json.dumps({"messages": messages}).encode())
+    assert usage_estimated(request.prompt_tokens, output) == usage
 
 
 @pytest.mark.parametrize("holder", ["message", "delta"])
@@ -171,7 +176,7 @@ def test_an_estimate_counts_each_message_and_says_that_it_is_one(
     ],
 )
 def test_all_that_was_generated_is_counted(holder: str, content: dict[str, Any], characters: int) -> None:
-    assert output_characters([{holder: content}, {holder: content}]) == 2 * characters
+    assert output_characters(CHAT, {"choices": [{holder: content}, {holder: content}]}) == 2 * characters
 
 
 @pytest.mark.parametrize("nonsense", [None, 1, True, "x", [], {}, [None], ["x"], [[]], {"a": 1}])
@@ -183,4 +188,4 @@ def test_nonsense_in_an_answer_counts_nothing_and_harms_nothing(path: str, nonse
     call = at("call", {"function": at("function", {"name": at("name", 1), "arguments": 5})})
     content = at("content", {"content": {}, "refusal": 1, "tool_calls": at("tool_calls", [call])})
     choices = at("choices", [at("choice", {"message": content})])
-    assert output_characters(choices) == 0
+    assert output_characters(CHAT, {"choices": choices}) == 0

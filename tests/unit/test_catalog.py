@@ -10,17 +10,22 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from gateway.billing import Price, TokenPrice, Usage
-from gateway.catalog import Catalog, Model, load_catalog
+from gateway.apis import Api
+from gateway.billing import Usage
+from gateway.catalog import Catalog, Model
 from gateway.config import InvalidSetting, Settings
 from gateway.errors import ModelNotFound
+from gateway.models_file import load_catalog
+from gateway.prices import Price, TokenPrice
 
 SECRET = "sk-5ecr3t"
 PRICES = "{input = 1, cached_input = 0.5, output = 2.25}"
 BOTH = f"""
 [CheapModel]
+base_url = "http://cheap_model:8081/v1"
 usd_per_million_tokens = {PRICES}
 [ExpensiveModel]
+base_url = "http://expensive_model:8082/v1"
 usd_per_million_tokens = {PRICES}
 """
 NO_PRICES = ["-1", "-0.1", "1000000", "1e6", "nan", "-nan", "inf", "-inf", "1e400", "'1'", "true", "[]", "{}"]
@@ -69,14 +74,14 @@ def test_the_models_file_as_shipped_prices_the_two_mock_models() -> None:
 
 def test_a_price_is_the_decimal_that_the_file_spells(tmp_path: Path) -> None:
     catalog = load_text(tmp_path, with_prices("{input = 0.1, cached_input = 0, output = 3e-1}"))
-    assert catalog.cheap.price == TokenPrice(Decimal("0.1"), Decimal(0), Decimal("0.3"))
-    assert catalog.cheap.price.cost(Usage(1, 0, 1)) == Decimal("0.0000004")
+    assert catalog.named("CheapModel").price == TokenPrice(Decimal("0.1"), Decimal(0), Decimal("0.3"))
+    assert catalog.named("CheapModel").price.cost(Usage(1, 0, 1)) == Decimal("0.0000004")
 
 
 def test_a_model_of_the_file_has_its_provider_s_name_or_else_its_own(tmp_path: Path) -> None:
     catalog = load_text(tmp_path, BOTH.replace("[CheapModel]", '[CheapModel]\nupstream_name = "llama3.2:1b"'))
-    assert catalog.cheap.upstream_name == "llama3.2:1b"
-    assert catalog.expensive.upstream_name == "ExpensiveModel"
+    assert catalog.named("CheapModel").upstream_name == "llama3.2:1b"
+    assert catalog.named("ExpensiveModel").upstream_name == "ExpensiveModel"
 
 
 @pytest.mark.parametrize("url", ["https://api.openai.com/v1", "http://proxy.example:4000/v1"])
@@ -94,14 +99,14 @@ def test_a_model_of_the_file_has_its_provider_s_name_or_else_its_own(tmp_path: P
 def test_a_model_named_as_its_provider_does_costs_its_published_price(
     url: str, usage: Usage, usd: str
 ) -> None:
-    cheap = load(CHEAP_MODEL_NAME="gpt-5-mini", CHEAP_MODEL_URL=url).cheap
+    cheap = load(CHEAP_MODEL_NAME="gpt-5-mini", CHEAP_MODEL_URL=url).named("CheapModel")
     assert (cheap.name, cheap.upstream_name, cheap.base_url) == ("CheapModel", "gpt-5-mini", url)
     assert cheap.price.cost(usage) == Decimal(usd)
 
 
 @pytest.fixture(scope="module")
 def gpt_5_mini() -> Price:
-    return load(CHEAP_MODEL_NAME="gpt-5-mini").cheap.price
+    return load(CHEAP_MODEL_NAME="gpt-5-mini").named("CheapModel").price
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
@@ -113,13 +118,13 @@ def test_a_published_price_is_exact(gpt_5_mini: Price, prompt: int, cached: int,
 
 def test_one_model_may_have_a_published_price_and_the_other_one_of_the_file() -> None:
     catalog = load(EXPENSIVE_MODEL_NAME="gpt-5-mini")
-    assert isinstance(catalog.cheap.price, TokenPrice)
-    assert catalog.expensive.price.cost(Usage(0, 0, 1_000_000)) == 2
+    assert isinstance(catalog.named("CheapModel").price, TokenPrice)
+    assert catalog.named("ExpensiveModel").price.cost(Usage(0, 0, 1_000_000)) == 2
 
 
 def test_a_table_is_not_needed_for_a_model_with_a_published_price(tmp_path: Path) -> None:
     names = {"CHEAP_MODEL_NAME": "gpt-5-mini", "EXPENSIVE_MODEL_NAME": "gpt-5-mini"}
-    assert load_text(tmp_path, "", **names).expensive.upstream_name == "gpt-5-mini"
+    assert load_text(tmp_path, "", **names).named("ExpensiveModel").upstream_name == "gpt-5-mini"
 
 
 @pytest.mark.parametrize("prefix", ["CHEAP_MODEL", "EXPENSIVE_MODEL"])
@@ -217,13 +222,13 @@ def test_no_other_name_finds_a_model(name: str) -> None:
 )
 def test_the_dearest_model_is_so_by_price_and_not_by_name(cheap: str, expensive: str, dearest: str) -> None:
     catalog = Catalog(model("CheapModel", cheap), model("ExpensiveModel", expensive))
-    assert catalog.dearest.name == dearest
-    assert [each.name for each in catalog] == ["CheapModel", "ExpensiveModel"]
+    assert catalog.dearest(Api.CHAT_COMPLETIONS).name == dearest
+    assert catalog.names[-1] == dearest
 
 
 def test_a_model_in_a_log_shows_no_key() -> None:
     catalog = load(LLM_GATEWAY_API_KEY=SECRET, CHEAP_MODEL_NAME="gpt-5-mini")
-    assert catalog.cheap.api_key == SECRET
+    assert catalog.named("CheapModel").api_key == SECRET
     for each in catalog:
         assert SECRET not in repr(each)
         assert SECRET not in str(each)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import DEFAULT_MODELS_FILE, InvalidSetting, Settings
+from gateway.config import DEFAULT_MODELS_FILE, InvalidSetting, ModelOverride, Settings
 
 SECRET = "sk-5ecr3t"
 NOT_A_WHOLE_NUMBER = ["x", "1.5", "1e3", "-1", "+1", "0x10", "9" * 30, "१०", "1 0", "1\n2"]
@@ -114,13 +114,19 @@ def test_whatever_one_variable_holds_the_settings_are_read_or_that_variable_is_n
     assert len(problem.splitlines()) == 1
 
 
+def cheap_of(settings: Settings) -> ModelOverride:
+    return settings.model_overrides[0]
+
+
+def expensive_of(settings: Settings) -> ModelOverride:
+    return settings.model_overrides[1]
+
+
 def test_with_no_setting_at_all_the_two_mock_models_serve() -> None:
     settings = Settings.from_env({})
 
-    assert settings.cheap_model.url == "http://cheap_model:8081/v1"
-    assert settings.expensive_model.url == "http://expensive_model:8082/v1"
-    assert settings.cheap_model.upstream_name is None
-    assert settings.cheap_model.api_key is None
+    for override in settings.model_overrides:
+        assert (override.url, override.upstream_name, override.api_key) == (None, None, None)
     assert settings.models_file == DEFAULT_MODELS_FILE
     assert settings.models_file.is_file()
     assert settings.routing_policy == "prompt_length"
@@ -163,10 +169,10 @@ def test_every_variable_is_read() -> None:
         }
     )
 
-    assert settings.cheap_model.url == "https://api.openai.com/v1"
-    assert settings.cheap_model.upstream_name == "gpt-5-mini"
-    assert settings.expensive_model.url == "http://[::1]:8000/@x/v1"
-    assert settings.expensive_model.upstream_name is None
+    assert cheap_of(settings).url == "https://api.openai.com/v1"
+    assert cheap_of(settings).upstream_name == "gpt-5-mini"
+    assert expensive_of(settings).url == "http://[::1]:8000/@x/v1"
+    assert expensive_of(settings).upstream_name is None
     assert settings.models_file == Path("models/mine.toml")
     assert settings.routing_threshold_chars == 0
     assert settings.redis_url == f"rediss://user:{SECRET}@redis.example:6380/1"
@@ -242,14 +248,14 @@ def test_without_a_provider_key_any_address_is_served() -> None:
 
 def test_a_model_without_a_key_of_its_own_uses_the_shared_one() -> None:
     settings = Settings.from_env({"LLM_GATEWAY_API_KEY": "shared", "EXPENSIVE_MODEL_API_KEY": "its-own"})
-    assert settings.cheap_model.api_key == "shared"
-    assert settings.expensive_model.api_key == "its-own"
+    assert cheap_of(settings).api_key == "shared"
+    assert expensive_of(settings).api_key == "its-own"
 
 
 def test_a_model_s_own_key_leaves_the_other_model_without_one() -> None:
     settings = Settings.from_env({"CHEAP_MODEL_API_KEY": "its-own"})
-    assert settings.cheap_model.api_key == "its-own"
-    assert settings.expensive_model.api_key is None
+    assert cheap_of(settings).api_key == "its-own"
+    assert expensive_of(settings).api_key is None
 
 
 def test_the_settings_in_a_log_show_no_key_and_no_password() -> None:
@@ -260,7 +266,7 @@ def test_the_settings_in_a_log_show_no_key_and_no_password() -> None:
             "REDIS_URL": f"redis://:{SECRET}@redis:6379/0",
         }
     )
-    assert settings.expensive_model.api_key == SECRET
+    assert expensive_of(settings).api_key == SECRET
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
 

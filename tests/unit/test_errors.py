@@ -9,10 +9,13 @@ import pytest
 from werkzeug import exceptions as http
 
 from gateway import errors
+from gateway.apis import Api
 from gateway.billing import Usage
+from gateway.dialect import error_event
 from gateway.error_handlers import error_response, translate
 from gateway.errors import (
     ClientClosedRequest,
+    ContextTooLong,
     CrossSiteRequest,
     GatewayError,
     InvalidRequest,
@@ -30,6 +33,7 @@ from gateway.errors import (
 SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
     InvalidRequest,
+    ContextTooLong,
     ClientClosedRequest,
     CrossSiteRequest,
     UnknownPath,
@@ -78,6 +82,7 @@ def test_every_error_is_tested_here() -> None:
         (CrossSiteRequest("m"), 403, "invalid_request_error", "cross_site_request"),
         (WorkerStopping("m"), 503, "server_error", "overloaded"),
         (InvalidRequest("m"), 400, "invalid_request_error", None),
+        (ContextTooLong("m"), 400, "invalid_request_error", "context_length_exceeded"),
         (UnknownPath("m"), 404, "invalid_request_error", "not_found"),
         (ModelNotFound("m"), 404, "invalid_request_error", "model_not_found"),
         (WrongMethod("m"), 405, "invalid_request_error", "method_not_allowed"),
@@ -113,7 +118,7 @@ def test_an_error_whose_field_is_named_by_half_a_surrogate_pair_is_still_json() 
 @pytest.mark.parametrize("message", ["m", "two\nlines", "é\u2028", "\r\n\r\ndata: [DONE]"])
 def test_within_a_stream_an_error_is_one_event(message: str) -> None:
     error = UpstreamError(message)
-    (line,) = error.sse_event().removesuffix(b"\n\n").splitlines()
+    (line,) = error_event(Api.CHAT_COMPLETIONS, error).removesuffix(b"\n\n").splitlines()
     assert json.loads(line.removeprefix(b"data: ")) == error.body()
 
 
@@ -170,7 +175,7 @@ def test_any_other_exception_becomes_an_error_without_its_text(
     assert set(response.get_json()["error"]) == {"message", "type", "param", "code"}
     assert response.get_json()["error"]["message"]
     assert SECRET not in response.get_data(as_text=True) + str(response.headers)
-    assert translated.sse_event().count(b"\n\n") == 1
+    assert error_event(Api.CHAT_COMPLETIONS, translated).count(b"\n\n") == 1
 
 
 @pytest.mark.parametrize(

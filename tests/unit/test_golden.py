@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from gateway.billing import TokenPrice, Usage, charge, output_characters, usage_estimated, usage_stated
+from gateway.answers import output_characters
+from gateway.apis import Api
+from gateway.billing import Usage, usage_estimated, usage_stated
 from gateway.catalog import Model
+from gateway.prices import TokenPrice, charge
+from gateway.schema import parse_chat_request
 from tests.support.fakes import PROMPT, RelaySetting
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -53,7 +57,11 @@ def test_an_answer_is_billed_as_worked_out_by_hand(case: dict[str, Any]) -> None
     answer: dict[str, Any] = {"choices": [{"message": {"content": ANSWER}}]}
     if "usage" in case:
         answer["usage"] = json.loads(case["usage"])
-    usage = usage_stated(answer) or usage_estimated([PROMPT], output_characters(answer["choices"]))
+    api = Api.CHAT_COMPLETIONS
+    request = parse_chat_request(json.dumps({"messages": [{"role": "user", "content": PROMPT}]}).encode())
+    usage = usage_stated(api, answer) or usage_estimated(
+        request.prompt_tokens, output_characters(api, answer)
+    )
     check(case, usage, charge(PRICE, usage))
 
 

@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.billing import TokenPrice
 from gateway.catalog import Catalog, Model
 from gateway.errors import ModelNotFound
+from gateway.prices import TokenPrice
 from gateway.router import choose, prompt_length
 from gateway.schema import ChatRequest, parse_chat_request
 
 PRICE = TokenPrice(Decimal(1), Decimal(1), Decimal(1))
+DEAR = TokenPrice(Decimal(2), Decimal(2), Decimal(2))
 CHEAP = Model("CheapModel", "http://cheap/v1", "small", None, PRICE)
-EXPENSIVE = Model("ExpensiveModel", "http://expensive/v1", "large", None, PRICE)
+EXPENSIVE = Model("ExpensiveModel", "http://expensive/v1", "large", None, DEAR)
 CATALOG = Catalog(CHEAP, EXPENSIVE)
 FAMILY = "👨‍👩‍👧‍👦"  # seven code points: four people and three joiners
 ACCENTED = "e\N{COMBINING ACUTE ACCENT}"
@@ -154,7 +155,7 @@ def test_the_choice_is_by_the_sum_of_code_points_alone(texts: list[str], thresho
     assert request.user_characters == sum(map(len, texts))
     chosen = choose(request, CATALOG, threshold)
     assert chosen.model == (CHEAP if sum(map(len, texts)) <= threshold else EXPENSIVE)
-    assert chosen == prompt_length(sum(map(len, texts)), CATALOG, threshold)
+    assert (chosen.model, chosen.reason) == prompt_length(sum(map(len, texts)), list(CATALOG), threshold)
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "auto"}, {"model": None}])

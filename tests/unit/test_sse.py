@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import sse
 from gateway.errors import UpstreamError
-from gateway.sse import Event, EventReader, read_event, with_cost
+from gateway.sse import Event, EventReader, read_event
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 LINE_ENDS = st.sampled_from(["\n", "\r\n"])
@@ -250,32 +249,3 @@ def test_a_chunk_is_read_behind_any_spaces() -> None:
 )
 def test_the_usage_chunk_is_the_one_with_usage_and_without_choices(chunk: dict[str, Any], only: bool) -> None:
     assert read_event(b"data: " + json.dumps(chunk).encode() + b"\n\n").is_usage_only is only
-
-
-def usage_event(chunk: dict[str, Any]) -> Event:
-    return read_event(b"id: 1\r\ndata: " + json.dumps(chunk).encode() + b"\r\n\r\n")
-
-
-def test_the_cost_is_added_to_the_usage_and_nothing_else_changes() -> None:
-    chunk: dict[str, Any] = {
-        "id": "é",
-        "choices": [],
-        "usage": {"prompt_tokens": 14, "completion_tokens": 9},
-        "x": None,
-    }
-    event = usage_event(chunk)
-
-    (changed,) = EventReader().feed(with_cost(event, Decimal("0.000005")))
-
-    assert changed.chunk == chunk | {"usage": {"prompt_tokens": 14, "completion_tokens": 9, "cost": 0.000005}}
-    assert event.chunk == chunk
-
-
-def test_a_provider_s_own_cost_is_replaced() -> None:
-    event = usage_event({"choices": [], "usage": {"prompt_tokens": 1, "cost": 99}})
-    assert json.loads(with_cost(event, Decimal("0.5"))[6:])["usage"] == {"prompt_tokens": 1, "cost": 0.5}
-
-
-def test_half_a_surrogate_pair_in_a_usage_chunk_does_no_harm() -> None:
-    event = read_event(b'data: {"id": "\\ud800", "choices": [], "usage": {"prompt_tokens": 1}}\n\n')
-    assert json.loads(with_cost(event, Decimal(1))[6:])["id"] == "\ud800"

@@ -1,0 +1,204 @@
+"""Reads what providers answer, in the API that they were asked by: the usage that is stated, the characters
+that were generated, and whether a stream has come to its end."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gateway.apis import Api
+from gateway.billing import Usage, usage_stated
+from gateway.errors import UpstreamError
+from gateway.sse import Event
+
+# The one field that every answer of an API has.
+LISTED_IN = {
+    Api.CHAT_COMPLETIONS: "choices",
+    Api.COMPLETIONS: "choices",
+    Api.EMBEDDINGS: "data",
+    Api.MESSAGES: "content",
+    Api.RESPONSES: "output",
+}
+GENERATED = ("content", "text", "refusal", "thinking", "partial_json")
+RESPONSE_ENDS = ("response.completed", "response.incomplete")
+
+
+def is_answer(api: Api, values: Mapping[str, Any]) -> bool:
+    """Whether these values are a whole answer of `api`."""
+    return isinstance(values.get(LISTED_IN[api]), list)
+
+
+def output_characters(api: Api, answer: Mapping[str, Any]) -> int:
+    """Characters that were generated for a whole answer."""
+    match api:
+        case Api.CHAT_COMPLETIONS | Api.COMPLETIONS:
+            return _characters_of_choices(answer.get("choices"))
+        case Api.MESSAGES:
+            return _length(text for block in _objects(answer.get("content")) for text in _texts_of(block))
+        case Api.RESPONSES:
+            return _length(text for item in _objects(answer.get("output")) for text in _texts_of_item(item))
+        case Api.EMBEDDINGS:
+            return 0
+
+
+class StreamReader(ABC):
+    """Follows one stream. `usage` is what has been stated so far, `characters` what has been generated."""
+
+    usage: Usage | None = None
+    characters = 0
+
+    @abstractmethod
+    def read(self, event: Event) -> None:
+        """Take note of the next event.
+
+        :raises UpstreamError: where the provider says that it failed
+        """
+
+    @abstractmethod
+    def is_end(self, event: Event) -> bool:
+        """Whether this event makes the answer whole, whatever follows."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether the answer is whole although no such event came."""
+
+
+def stream_reader(api: Api) -> StreamReader:
+    """A reader for a new stream of `api`."""
+    match api:
+        case Api.MESSAGES:
+            return MessageReader()
+        case Api.RESPONSES:
+            return ResponseReader()
+        case _:
+            return CompletionReader()
+
+
+class CompletionReader(StreamReader):
+    """Of chat completions and of legacy ones: chunks, and `[DONE]`."""
+
+    def __init__(self) -> None:
+        self._begun: set[object] = set()
+        self._finished: set[object] = set()
+
+    def read(self, event: Event) -> None:
+        if event.chunk is None:
+            return
+        usage = usage_stated(Api.CHAT_COMPLETIONS, event.chunk)
+        if usage is not None:
+            self.usage = usage
+        choices = event.chunk.get("choices")
+        self.characters += _characters_of_choices(choices)
+        for choice in _objects(choices):
+            index = choice.get("index", 0)
+            index = index if isinstance(index, int) else 0
+            self._begun.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+
+    def is_end(self, event: Event) -> bool:
+        return event.is_done
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._finished) and not self._begun - self._finished
+
+
+class MessageReader(StreamReader):
+    """Of Anthropic's Messages: the usage comes in parts, those of the prompt first."""
+
+    def __init__(self) -> None:
+        self._stated: dict[str, Any] = {}
+        self._stop_reason: object = None
+
+    def read(self, event: Event) -> None:
+        chunk = event.chunk or {}
+        match chunk.get("type"):
+            case "message_start":
+                self._note_usage(_object(chunk.get("message")).get("usage"))
+            case "message_delta":
+                self._stop_reason = _object(chunk.get("delta")).get("stop_reason") or self._stop_reason
+                self._note_usage(chunk.get("usage"))
+            case "content_block_start":
+                self.characters += _length(_texts_of(_object(chunk.get("content_block"))))
+            case "content_block_delta":
+                self.characters += _length(_texts_of(_object(chunk.get("delta"))))
+
+    def _note_usage(self, stated: object) -> None:
+        self._stated |= {name: value for name, value in _object(stated).items() if value is not None}
+        self.usage = usage_stated(Api.MESSAGES, {"usage": self._stated}) or self.usage
+
+    def is_end(self, event: Event) -> bool:
+        return event.chunk is not None and event.chunk.get("type") == "message_stop"
+
+    @property
+    def finished(self) -> bool:
+        return self._stop_reason is not None
+
+
+class ResponseReader(StreamReader):
+    """Of OpenAI's Responses: the last event holds the whole answer with its usage."""
+
+    def read(self, event: Event) -> None:
+        chunk = event.chunk or {}
+        kind = chunk.get("type")
+        if isinstance(chunk.get("delta"), str):
+            self.characters += len(chunk["delta"])
+        elif kind == "response.output_item.added":
+            self.characters += _length(_texts_of_item(_object(chunk.get("item"))))
+        if kind in RESPONSE_ENDS or kind == "response.failed":
+            self.usage = usage_stated(Api.RESPONSES, _object(chunk.get("response"))) or self.usage
+        if kind == "response.failed":
+            raise UpstreamError("The provider reported an error instead of the rest of its answer.")
+
+    def is_end(self, event: Event) -> bool:
+        return event.chunk is not None and event.chunk.get("type") in RESPONSE_ENDS
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+
+def _characters_of_choices(choices: object) -> int:
+    total = 0
+    for choice in _objects(choices):
+        content = choice.get("delta") or choice.get("message") or choice
+        if isinstance(content, dict):
+            total += _length(_texts_of(content))
+    return total
+
+
+def _texts_of(content: Mapping[str, Any]) -> Iterator[object]:
+    """The generated texts of a chat's message or delta, of a legacy choice, or of Anthropic's blocks."""
+    yield from (content.get(name) for name in GENERATED)
+    yield content.get("reasoning_content") or content.get("reasoning")  # vLLM sends both
+    for call in _objects(content.get("tool_calls")):
+        for kind in ("function", "custom"):
+            called = _object(call.get(kind))
+            yield from (called.get("name"), called.get("arguments"), called.get("input"))
+    if content.get("type") == "tool_use":
+        yield content.get("name")
+        if content.get("input"):
+            yield json.dumps(content["input"], ensure_ascii=False, separators=(",", ":"))
+
+
+def _texts_of_item(item: Mapping[str, Any]) -> Iterator[object]:
+    """The generated texts of an item of a Response."""
+    yield from (item.get(name) for name in ("name", "arguments", "input"))
+    for part in _objects(item.get("content")):
+        yield from (part.get("text"), part.get("refusal"))
+
+
+def _length(texts: Iterable[object]) -> int:
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

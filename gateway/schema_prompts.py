@@ -1,0 +1,121 @@
+"""Requests whose whole input is a prompt: legacy completions and embeddings.
+
+A prompt is a text, a list of texts, a list of token ids, or a list of such lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gateway.apis import Api
+from gateway.errors import InvalidRequest
+from gateway.jsontext import JsonObject
+from gateway.schema import (
+    check_model_and_stream,
+    model_of,
+    parse_body,
+    positive_integer,
+    require,
+    tokens_of_text,
+    wish_for_usage,
+)
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """A legacy completion that a client asked for, checked and ready to route."""
+
+    api: ClassVar[Api] = Api.COMPLETIONS
+    stored: ClassVar[bool] = False
+    prompt_name: ClassVar[str] = "prompt"
+
+    body: JsonObject
+
+    @property
+    def model(self) -> str:
+        return model_of(self.body)
+
+    @property
+    def stream(self) -> bool:
+        return self.body.values.get("stream") is True
+
+    @property
+    def include_usage(self) -> bool:
+        return (self.body.values.get("stream_options") or {}).get("include_usage") is True
+
+    @property
+    def user_characters(self) -> int:
+        return sum(len(prompt) for prompt in self._prompts if isinstance(prompt, str))
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(_tokens_of(prompt) for prompt in self._prompts)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        return positive_integer(self.body.values.get("max_tokens"))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"streaming"} if self.stream else ())
+
+    def body_for(self, upstream_name: str) -> bytes:
+        return self.body.with_values({"model": upstream_name} | wish_for_usage(self))
+
+    @property
+    def _prompts(self) -> list[Any]:
+        return _prompts_of(self.body.values.get(self.prompt_name))
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest(CompletionRequest):
+    """Embeddings that a client asked for, checked and ready to route."""
+
+    api: ClassVar[Api] = Api.EMBEDDINGS
+    prompt_name: ClassVar[str] = "input"
+
+    @property
+    def stream(self) -> bool:
+        return False
+
+
+def parse_completion_request(body: bytes) -> CompletionRequest:
+    """
+    :raises InvalidRequest: with the field at fault in `param`
+    """
+    parsed = parse_body(body)
+    _check_prompt(parsed.values.get("prompt"), "prompt")
+    check_model_and_stream(parsed.values)
+    return CompletionRequest(parsed)
+
+
+def parse_embedding_request(body: bytes) -> EmbeddingRequest:
+    """
+    :raises InvalidRequest: with the field at fault in `param`
+    """
+    parsed = parse_body(body)
+    require(parsed, "input")
+    if parsed.values["input"] in (None, "", []):
+        raise InvalidRequest("'input' must not be empty.", param="input")
+    _check_prompt(parsed.values["input"], "input")
+    check_model_and_stream(parsed.values)
+    return EmbeddingRequest(parsed)
+
+
+def _check_prompt(prompt: object, name: str) -> None:
+    if prompt is None or isinstance(prompt, str):
+        return
+    if not isinstance(prompt, list) or not all(isinstance(item, str | int | list) for item in prompt):
+        raise InvalidRequest(f"'{name}' must be a text, token ids, or a list of these.", param=name)
+
+
+def _prompts_of(prompt: object) -> list[Any]:
+    """Each text or list of token ids."""
+    if isinstance(prompt, list) and not all(isinstance(item, int) for item in prompt):
+        return prompt
+    return [] if prompt is None else [prompt]
+
+
+def _tokens_of(prompt: object) -> int:
+    return len(prompt) if isinstance(prompt, list) else tokens_of_text(prompt)

@@ -1,0 +1,162 @@
+"""The way of a request that a model answers, in whichever API: `serve` tells it from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+import gevent
+from flask import Response, current_app, g, request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from gateway.answers import output_characters
+from gateway.billing import Usage, usage_estimated, usage_stated
+from gateway.catalog_watch import CatalogWatch
+from gateway.client import ClientLeft, client_watched
+from gateway.config import Settings
+from gateway.dialect import refusal_body
+from gateway.errors import (
+    ClientClosedRequest,
+    InvalidRequest,
+    LedgerUnavailable,
+    RequestTimeout,
+    UpstreamError,
+    WorkerStopping,
+)
+from gateway.exchange import Exchange
+from gateway.headers import client_headers
+from gateway.ledger import Ledger
+from gateway.passage import passage
+from gateway.prices import charge
+from gateway.relay import Relay
+from gateway.router import choose
+from gateway.schema import ModelRequest
+from gateway.upstream import AnswerStream, Refusal, Upstream
+
+NO_USAGE = Usage(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the views need, one of each per worker."""
+
+    settings: Settings
+    catalogs: CatalogWatch
+    ledger: Ledger
+    upstream: Upstream
+
+
+def gateway() -> Gateway:
+    found: Gateway = current_app.extensions["gateway"]
+    return found
+
+
+def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
+    """The answer of the model that the policy chooses, plain or streamed, billed before it is whole.
+
+    :raises GatewayError: for whatever goes wrong before the first byte of the answer
+    """
+    settings, catalog, ledger = gateway().settings, gateway().catalogs.current, gateway().ledger
+    exchange: Exchange = g.exchange
+
+    asked = parse(read_body(settings.request_body_timeout))
+    exchange.stream = asked.stream
+    route = choose(asked, catalog, settings.routing_threshold_chars)
+    way = passage(asked, route.model)
+    exchange.route = route
+    ledger.require_available()
+    connection = request.environ.get("gunicorn.socket")
+    body = BytesIO(way.body)
+    exchange.attempts += 1
+    try:
+        with client_watched(connection):
+            answer = gateway().upstream.ask(
+                route.model,
+                way.api,
+                body,
+                stream=asked.stream,
+                headers=client_headers(request.headers, way.api, mock_faults=settings.forward_mock_faults),
+            )
+        exchange.upstream_request_id = answer.headers.request_id
+        if isinstance(answer, AnswerStream):
+            relay = Relay(exchange, asked, way, answer, ledger, connection)
+            relay.await_first_event()
+            return event_stream(relay, answer.headers.passed)
+    except ClientLeft:
+        exchange.client_left = True
+        record_unanswered(exchange, prompt_usage(asked, sent=body.tell() > 0), failed=False)
+        raise ClientClosedRequest("The client closed its side of the connection.") from None
+    except gevent.GreenletExit:
+        record_unanswered(exchange, prompt_usage(asked, sent=body.tell() > 0), failed=True)
+        raise WorkerStopping from None
+    except UpstreamError as error:
+        record_unanswered(exchange, error.usage or NO_USAGE, failed=True)
+        raise
+    if isinstance(answer, Refusal):
+        record_unanswered(exchange, NO_USAGE, failed=True)
+        refused = refusal_body(asked.api, way.api, answer.status, answer.body, route.model.name)
+        return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
+    usage = usage_stated(way.api, answer.values) or usage_estimated(
+        asked.prompt_tokens, output_characters(way.api, answer.values)
+    )
+    cost = charge(route.model.price, usage)
+    try:
+        whole = way.whole(answer.body, answer.values, usage, cost)
+    except UpstreamError:
+        record_unanswered(exchange, usage, failed=True)
+        raise
+    exchange.settle(ledger, usage, answered=True, failed=False)
+    headers = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
+    return Response(whole, headers=headers, mimetype="application/json")
+
+
+def read_body(timeout: float) -> bytes:
+    """The request's body.
+
+    :raises RequestTimeout: when it has not come whole within `timeout` seconds
+    :raises InvalidRequest: when it ends early or its chunks are malformed
+    :raises RequestEntityTooLarge: when it is over the limit
+    :raises WorkerStopping: when there is no time left to wait for it
+    """
+    late = RequestTimeout(f"The request body did not arrive within {timeout:g} seconds.")
+    broken = InvalidRequest("The request body ended early or is malformed.")
+    try:
+        with gevent.Timeout(timeout, late):
+            body = request.get_data(cache=False)
+            # Werkzeug stops in silence at the limit of a chunked body, and where the client stops early.
+            beyond_limit = request.environ["wsgi.input"].read(1)
+    except (OSError, ParseException, ClientDisconnected) as error:
+        raise broken from error
+    except gevent.GreenletExit:
+        raise WorkerStopping from None
+    if beyond_limit:
+        raise RequestEntityTooLarge
+    if len(body) < (request.content_length or 0):
+        raise broken
+    return body
+
+
+def prompt_usage(asked: ModelRequest, *, sent: bool) -> Usage:
+    """What a provider will bill for a request that nobody waits for any more."""
+    return usage_estimated(asked.prompt_tokens, 0) if sent else NO_USAGE
+
+
+def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:
+    """Count a call that gave no answer. The client is told why that was, even if the count fails too."""
+    try:
+        exchange.settle(gateway().ledger, usage, answered=False, failed=failed)
+    except LedgerUnavailable:
+        current_app.logger.warning(
+            "a call without an answer was not counted", extra={"request_id": exchange.request_id}
+        )
+
+
+def event_stream(relay: Relay, headers: dict[str, str]) -> Response:
+    return Response(
+        relay,
+        content_type="text/event-stream; charset=utf-8",
+        # Proxies in front, nginx above all, would hold a stream back otherwise.
+        headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,174 @@
+"""What passes through unchanged, and what little is changed on the way."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.answers import stream_reader
+from gateway.apis import Api
+from gateway.billing import Usage
+from gateway.catalog import Model
+from gateway.passage import Passage, PassThrough, Translated, passage
+from gateway.prices import TokenPrice
+from gateway.schema import ModelRequest, parse_chat_request
+from gateway.schema_messages import parse_messages_request
+from gateway.schema_prompts import parse_completion_request, parse_embedding_request
+from gateway.schema_responses import parse_responses_request
+from gateway.sse import read_event
+
+PRICE = TokenPrice(Decimal(1), Decimal("0.1"), Decimal(5))
+CHAT_ONLY = Model("Chat", "http://chat/v1", "chat-1", None, PRICE)
+EVERYTHING = Model("All", "http://all/v1", "all-1", None, PRICE, apis=frozenset(Api))
+MESSAGES = [{"role": "user", "content": "hi é"}]
+# The bytes around what changes are odd on purpose: they must all stay.
+REQUESTS: dict[Api, tuple[Any, str]] = {
+    Api.CHAT_COMPLETIONS: (
+        parse_chat_request,
+        '{ "messages":[{"role":"user","content":"h\\u00e9"}],"model":"x", "zz":1e2 }',
+    ),
+    Api.COMPLETIONS: (parse_completion_request, '{ "prompt" : "h\\u00e9","model":"x", "zz":1e2 }'),
+    Api.EMBEDDINGS: (parse_embedding_request, '{ "input" : ["h\\u00e9"],"model":"x", "zz":1e2 }'),
+    Api.MESSAGES: (
+        parse_messages_request,
+        '{ "max_tokens":9,"messages":[{"role":"user","content":"h\\u00e9"}],"model":"x", "zz":1e2 }',
+    ),
+    Api.RESPONSES: (parse_responses_request, '{ "input" : "h\\u00e9","model":"x", "zz":1e2 }'),
+}
+
+
+def request(api: Api, **fields: Any) -> ModelRequest:
+    parse, text = REQUESTS[api]
+    found: ModelRequest = parse(json.dumps(json.loads(text) | fields).encode())
+    return found
+
+
+@pytest.mark.parametrize("api", Api)
+def test_where_both_sides_speak_the_same_only_the_model_s_name_changes(api: Api) -> None:
+    parse, text = REQUESTS[api]
+    way = passage(parse(text.encode()), EVERYTHING)
+    assert isinstance(way, PassThrough)
+    assert way.api is api
+    assert way.body.decode() == text.replace('"x"', '"all-1"')
+    assert way.whole(b" { } ", {}, Usage(1, 0, 1), Decimal(1)) == b" { } "
+    assert way.end(Usage(1, 0, 1), Decimal(1)) == b""
+
+
+@pytest.mark.parametrize("api", [Api.MESSAGES, Api.RESPONSES])
+def test_where_the_provider_speaks_chat_completions_only_it_is_asked_for_one(api: Api) -> None:
+    fields = json.loads(REQUESTS[api][1])
+    del fields["zz"]  # which no translation knows
+    parse = REQUESTS[api][0]
+    way = passage(parse(json.dumps(fields).encode()), CHAT_ONLY)
+    assert isinstance(way, Translated)
+    assert way.api is Api.CHAT_COMPLETIONS
+    body = json.loads(way.body)
+    assert body["model"] == "chat-1"
+    assert body["messages"] == [{"role": "user", "content": "hé"}]
+
+
+def streamed(way: Passage, event: bytes) -> bytes:
+    """What a stream of one event becomes."""
+    reader = stream_reader(way.api)
+    read = read_event(event)
+    reader.read(read)
+    return way.pass_on(read, reader)
+
+
+USAGE_EVENTS = {
+    Api.CHAT_COMPLETIONS: (
+        b'id: 1\r\ndata: {"choices": [], "id": "\xc3\xa9", "x": null, '
+        b'"usage": {"prompt_tokens": 14, "completion_tokens": 9}}\r\n\r\n',
+        ["usage"],
+    ),
+    Api.COMPLETIONS: (
+        b'data: {"choices": [], "usage": {"prompt_tokens": 14, "completion_tokens": 9}}\n\n',
+        ["usage"],
+    ),
+    Api.MESSAGES: (
+        b"event: message_delta\n"
+        b'data: {"type": "message_delta", "usage": {"input_tokens": 14, "output_tokens": 9}}\n\n',
+        ["usage"],
+    ),
+    Api.RESPONSES: (
+        b"event: response.completed\n"
+        b'data: {"type": "response.completed", '
+        b'"response": {"usage": {"input_tokens": 14, "output_tokens": 9}}}\n\n',
+        ["response", "usage"],
+    ),
+}
+
+
+@pytest.mark.parametrize("api", USAGE_EVENTS)
+def test_the_cost_is_added_to_the_final_usage_and_nothing_else_changes(api: Api) -> None:
+    event, place = USAGE_EVENTS[api]
+    way = passage(request(api, stream=True, stream_options={"include_usage": True}), EVERYTHING)
+
+    changed = streamed(way, event)
+
+    before, after = read_event(event), read_event(changed)
+    usage: Any = after.chunk
+    for name in place:
+        usage = usage[name]
+    assert usage.pop("cost") == 0.000059
+    assert after.chunk == before.chunk
+    others = [line for line in event.splitlines() if line and not line.startswith(b"data:")]
+    assert [line for line in changed.splitlines() if line and not line.startswith(b"data:")] == others
+    assert changed.endswith(b"\n\n")
+
+
+def test_a_provider_s_own_cost_counts_and_is_what_the_client_sees() -> None:
+    way = passage(
+        request(Api.CHAT_COMPLETIONS, stream=True, stream_options={"include_usage": True}), EVERYTHING
+    )
+    event = b'data: {"choices": [], "usage": {"prompt_tokens": 1, "cost": {"total_cost": 0.5}}}\n\n'
+    assert json.loads(streamed(way, event)[6:])["usage"] == {"prompt_tokens": 1, "cost": 0.5}
+
+
+def test_half_a_surrogate_pair_in_a_usage_chunk_does_no_harm() -> None:
+    way = passage(
+        request(Api.CHAT_COMPLETIONS, stream=True, stream_options={"include_usage": True}), EVERYTHING
+    )
+    event = b'data: {"id": "\\ud800", "choices": [], "usage": {"prompt_tokens": 1}}\n\n'
+    assert json.loads(streamed(way, event)[6:])["id"] == "\ud800"
+
+
+@pytest.mark.parametrize("api", [Api.CHAT_COMPLETIONS, Api.COMPLETIONS])
+def test_a_client_that_did_not_ask_for_usage_gets_none_though_the_provider_was_asked(api: Api) -> None:
+    asked = request(api, stream=True)
+    way = passage(asked, EVERYTHING)
+    assert json.loads(way.body)["stream_options"] == {"include_usage": True}
+    assert streamed(way, USAGE_EVENTS[api][0]) == b""
+
+
+@pytest.mark.parametrize("api", [Api.MESSAGES, Api.RESPONSES])
+def test_apis_that_state_their_usage_unasked_are_not_asked(api: Api) -> None:
+    assert "stream_options" not in json.loads(passage(request(api, stream=True), EVERYTHING).body)
+
+
+@pytest.mark.parametrize(
+    ("api", "event"),
+    [
+        (
+            Api.MESSAGES,
+            b"event: message_start\n"
+            b'data: {"type":"message_start","message":{"usage":{"input_tokens":1}}}\n\n',
+        ),
+        (Api.MESSAGES, b'event: ping\r\ndata: {"type": "ping"}\r\n\r\n'),
+        (
+            Api.RESPONSES,
+            b'event: response.created\ndata: {"type":"response.created","response":{"usage":null}}\n\n',
+        ),
+        (Api.CHAT_COMPLETIONS, b": a comment\n\n"),
+        (
+            Api.CHAT_COMPLETIONS,
+            b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x98\x80"}}],"usage":null}\n\n',
+        ),
+    ],
+)
+def test_any_other_event_keeps_its_bytes(api: Api, event: bytes) -> None:
+    way = passage(request(api, stream=True, stream_options={"include_usage": True}), EVERYTHING)
+    assert streamed(way, event) == event
