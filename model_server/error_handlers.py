@@ -1,11 +1,13 @@
 """Turns every failure of the application into a JSON answer."""
 
 import logging
+import uuid
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from model_server.dialects.anthropic_errors import anthropic_error_body, is_spoken_at
 from model_server.errors import ApiError, error_body
 
 logger = logging.getLogger(__name__)
@@ -14,7 +16,17 @@ CODES = {413: "request_too_large"}
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Answer every failure of `app` as JSON in OpenAI's shape."""
+    """Answer every failure of `app` as JSON in the shape of the API that the path belongs to."""
+
+    @app.before_request
+    def begin() -> None:
+        g.request_id = f"req_{uuid.uuid4().hex[:24]}"
+
+    @app.after_request
+    def identify(response: Response) -> Response:
+        if is_spoken_at(request.path):
+            response.headers["request-id"] = g.request_id
+        return response
 
     @app.errorhandler(ApiError)
     def api_error(error: ApiError) -> Response:
@@ -44,7 +56,10 @@ def _answer(
     code: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    response = jsonify(error_body(status, message, param, code))
+    if is_spoken_at(request.path):
+        response = jsonify(anthropic_error_body(status, message, g.request_id))
+    else:
+        response = jsonify(error_body(status, message, param, code))
     response.status_code = status
     response.headers.update(headers or {})
     return response

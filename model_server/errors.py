@@ -3,6 +3,7 @@
 ApiError
 ├── InvalidRequest    400, the request is at fault; `param` names the field
 ├── UnknownModel      404
+├── UnknownResponse   400, as OpenAI has it
 └── InjectedStatus    400..599, asked for by a fault
 """
 
@@ -35,6 +36,16 @@ class UnknownModel(ApiError):
 
     status = 404
     code = "model_not_found"
+
+
+class UnknownResponse(ApiError):
+    """The answer that a request wants to follow is not, or no more, remembered."""
+
+    status = 400
+    code = "previous_response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Previous response with id '{response_id}' not found.", "previous_response_id")
 
 
 class InjectedStatus(ApiError):

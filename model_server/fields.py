@@ -68,3 +68,16 @@ def check_number(owner: Object, name: str, low: float, high: float) -> None:
         raise InvalidRequest(f"'{name}' must be a number.", name)
     if not low <= value <= high:
         raise InvalidRequest(f"'{name}' must be from {low:g} to {high:g}.", name)
+
+
+def required_integer(owner: Object, name: str, low: int) -> int:
+    """The whole number `name`, which must be there and at least `low`."""
+    value = optional_integer(owner, name, low)
+    if value is None:
+        raise InvalidRequest(f"'{name}' is required.", name)
+    return value
+
+
+def required_object(owner: Object, name: str, prefix: str = "") -> Object:
+    """The object `name`, which must be there; `prefix` is the path of `owner`."""
+    return as_object(owner.get(name), prefix + name)

@@ -16,8 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
+from pydantic import BaseModel
 
 from tests.support.waiting import eventually
 
@@ -237,6 +239,141 @@ def test_the_official_client_calls_tools_and_sees_errors(server: Server) -> None
         with pytest.raises(openai.BadRequestError) as refused:
             client.chat.completions.create(model="x", messages=[])
         assert refused.value.param == "messages"
+
+
+class Weather(BaseModel):
+    city: str
+    days: int
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    url = f"http://127.0.0.1:{server.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture
+def claude(server: Server) -> Iterator[anthropic.Anthropic]:
+    url = f"http://127.0.0.1:{server.port}"
+    with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0) as one:
+        yield one
+
+
+def test_the_official_client_streams_several_tool_calls(client: openai.OpenAI) -> None:
+    tools: list[Any] = [
+        {"type": "function", "function": {"name": name, "parameters": Weather.model_json_schema()}}
+        for name in ("today", "tomorrow")
+    ]
+    with client.chat.completions.stream(
+        model="x",
+        messages=[{"role": "user", "content": "Rome"}],
+        tools=tools,
+        tool_choice="required",
+        parallel_tool_calls=True,
+    ) as stream:
+        message = stream.get_final_completion().choices[0].message
+    assert message.tool_calls is not None
+    assert [call.function.name for call in message.tool_calls] == ["today", "tomorrow"]
+    for call in message.tool_calls:
+        assert Weather.model_validate_json(call.function.arguments) == Weather(city="Rome", days=1)
+
+
+def test_the_official_client_completes_and_embeds(client: openai.OpenAI) -> None:
+    prompts = ["One", "Two"]
+    whole = client.completions.create(model="x", prompt=prompts)
+    assert [choice.text for choice in whole.choices] == ["CheapModel: One", "CheapModel: Two"]
+    texts = ["", ""]
+    for chunk in client.completions.create(model="x", prompt=prompts, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+    assert texts == [choice.text for choice in whole.choices]
+
+    by_default = client.embeddings.create(model="x", input=prompts)
+    as_floats = client.embeddings.create(model="x", input=prompts, encoding_format="float")
+    assert by_default == as_floats
+    assert [len(each.embedding) for each in by_default.data] == [16, 16]
+    assert by_default.usage.prompt_tokens == 2
+
+
+def test_the_official_client_holds_a_conversation_by_responses(client: openai.OpenAI) -> None:
+    tools: list[Any] = [
+        {"type": "function", "name": name, "parameters": Weather.model_json_schema(), "strict": True}
+        for name in ("today", "tomorrow")
+    ]
+    with client.responses.stream(
+        model="x", input="Rome", tools=tools, tool_choice="required", parallel_tool_calls=True
+    ) as stream:
+        first = stream.get_final_response()
+    calls = [item for item in first.output if item.type == "function_call"]
+    assert [(call.name, call.parsed_arguments) for call in calls] == [
+        (name, {"city": "Rome", "days": 1}) for name in ("today", "tomorrow")
+    ]
+    second = client.responses.create(
+        model="x",
+        previous_response_id=first.id,
+        input=[
+            {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"} for call in calls
+        ],
+    )
+    assert second.output_text == "CheapModel: Rome"
+    with client.responses.stream(model="x", input="Rome", text_format=Weather) as parsing:
+        assert parsing.get_final_response().output_parsed == Weather(city="Rome", days=1)
+    with client.responses.stream(model="x", input="Rome", max_output_tokens=2) as cut:
+        assert [event.type for event in cut][-1] == "response.incomplete"
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="x", input="x", previous_response_id="resp_0")
+    assert refused.value.code == "previous_response_not_found"
+
+
+def test_anthropics_client_holds_a_conversation(claude: anthropic.Anthropic) -> None:
+    tools: list[Any] = [
+        {"name": name, "input_schema": Weather.model_json_schema()} for name in ("today", "tomorrow")
+    ]
+    messages: list[Any] = [{"role": "user", "content": "Rome"}]
+    with claude.messages.stream(
+        model="x",
+        max_tokens=99,
+        messages=messages,
+        tools=tools,
+        tool_choice={"type": "any", "disable_parallel_tool_use": False},
+    ) as stream:
+        first = stream.get_final_message()
+    used = [block for block in first.content if block.type == "tool_use"]
+    assert [(block.name, block.input) for block in used] == [
+        (name, {"city": "Rome", "days": 1}) for name in ("today", "tomorrow")
+    ]
+    assert first.stop_reason == "tool_use"
+    results = [{"type": "tool_result", "tool_use_id": block.id, "content": "sunny"} for block in used]
+    messages += [
+        {"role": "assistant", "content": [block.to_dict() for block in used]},
+        {"role": "user", "content": results},
+    ]
+    second = claude.messages.create(model="x", max_tokens=99, messages=messages, tools=tools)
+    assert [block.to_dict() for block in second.content] == [{"type": "text", "text": "CheapModel: Rome"}]
+    counted = claude.messages.count_tokens(model="x", messages=messages, tools=tools)
+    assert counted.input_tokens == second.usage.input_tokens
+    with claude.messages.stream(model="x", max_tokens=99, messages=messages[:1]) as text:
+        assert "".join(text.text_stream) == "CheapModel: Rome"
+        assert text.get_final_message().usage.output_tokens == 4
+    parsed = claude.messages.parse(
+        model="x", max_tokens=99, messages=messages[:1], output_format=Weather
+    ).parsed_output
+    assert parsed == Weather(city="Rome", days=1)
+
+
+def test_anthropics_client_sees_its_own_errors(claude: anthropic.Anthropic) -> None:
+    messages: list[Any] = [{"role": "user", "content": "Rome"}]
+    for fault, kind in (
+        ("status=429,retry_after=2", anthropic.RateLimitError),
+        ("status=529", anthropic.OverloadedError),
+    ):
+        with pytest.raises(kind) as failed:
+            claude.messages.create(
+                model="x", max_tokens=9, messages=messages, extra_headers={"X-Mock-Fault": fault}
+            )
+        assert failed.value.request_id == failed.value.response.headers["request-id"]
+    with pytest.raises(anthropic.BadRequestError, match="'messages'"):
+        claude.messages.create(model="x", max_tokens=9, messages=[])
 
 
 def test_connect_reset_sends_a_tcp_reset_and_bills_nothing(server: Server) -> None:

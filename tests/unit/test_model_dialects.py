@@ -37,8 +37,17 @@ CHAT = Dialect(
     "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}, 8, 5, b"data: [DONE]\n\n"
 )
 TEXT = Dialect("/v1/completions", {"prompt": "Hello"}, 2, 5, b"data: [DONE]\n\n")
+MESSAGES = Dialect(
+    "/v1/messages",
+    {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 99},
+    8,
+    5,
+    b"event: message_stop\n",
+)
+RESPONSES = Dialect("/v1/responses", {"input": "Hello"}, 8, 5, b"event: response.completed\n")
 EMBEDDINGS = Dialect("/v1/embeddings", {"input": "Hello"}, 2, 0)
-STREAMING = [CHAT, TEXT]
+PIECES = [b'"Chea"', b'"pMod"', b'"el: "', b'"Hell"', b'"o"']
+STREAMING = [CHAT, TEXT, MESSAGES, RESPONSES]
 ALL = [*STREAMING, EMBEDDINGS]
 
 
@@ -113,9 +122,6 @@ def test_a_stream_that_its_client_leaves_is_billed_up_to_there(client: FlaskClie
     pytest.fail("the stream did not end")
 
 
-PIECES = [b'"Chea"', b'"pMod"', b'"el: "', b'"Hell"', b'"o"']
-
-
 @each_streaming
 def test_a_cut_stream_is_billed_up_to_the_cut(client: FlaskClient, dialect: Dialect) -> None:
     response = post(client, dialect, dialect.streamed, "cut_midstream")
@@ -126,7 +132,7 @@ def test_a_cut_stream_is_billed_up_to_the_cut(client: FlaskClient, dialect: Dial
     calls, input_tokens, output_tokens = billed(client)
     assert (calls, input_tokens) == (1, dialect.input_tokens)
     assert 0 < output_tokens < dialect.output_tokens
-    assert not b"".join(received).endswith(dialect.end)
+    assert dialect.end not in b"".join(received)
 
 
 @each
@@ -150,7 +156,7 @@ def test_malformed_json_is_broken_and_billed(client: FlaskClient, dialect: Diale
 def test_one_event_of_a_malformed_stream_is_broken(client: FlaskClient, dialect: Dialect) -> None:
     stream = post(client, dialect, dialect.streamed, "malformed_json").data
     broken = 0
-    for data in data_of(stream.removesuffix(dialect.end)):
+    for data in data_of(stream.replace(CHAT.end, b"")):
         try:
             json.loads(data)
         except json.JSONDecodeError:
@@ -234,6 +240,18 @@ FIELDS = [
     "input",
     "dimensions",
     "encoding_format",
+    "system",
+    "instructions",
+    "tool_use_id",
+    "source",
+    "output",
+    "call_id",
+    "output_config",
+    "max_output_tokens",
+    "previous_response_id",
+    "metadata",
+    "reasoning",
+    "store",
 ]
 
 
@@ -251,11 +269,69 @@ def nearly(value: Any) -> st.SearchStrategy[Any]:
     return st.integers(0, 9).flatmap(lambda die: JSON_VALUES if die == 0 else built)
 
 
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+IMAGE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+# Requests that use all that a dialect offers.
+RICH: dict[str, list[dict[str, Any]]] = {
+    CHAT.path: [
+        {
+            **CHAT.streamed,
+            "stream_options": {"include_usage": True},
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}],
+            "tool_choice": "required",
+            "parallel_tool_calls": True,
+        }
+    ],
+    TEXT.path: [{"prompt": [[1, 2], [3]], "n": 2, "stop": ["a"], "max_tokens": 3}],
+    EMBEDDINGS.path: [{"input": ["a", "b"], "dimensions": 3, "encoding_format": "base64"}],
+    MESSAGES.path: [
+        {
+            "max_tokens": 9,
+            "system": [{"type": "text", "text": "Be brief."}],
+            "messages": [
+                {"role": "user", "content": [{"type": "image", "source": IMAGE}]},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]},
+            ],
+            "tools": [{"name": "f", "input_schema": SCHEMA}],
+            "tool_choice": {"type": "any", "disable_parallel_tool_use": False},
+        },
+        {
+            **MESSAGES.hello,
+            "stop_sequences": ["a"],
+            "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+        },
+    ],
+    RESPONSES.path: [
+        {
+            "instructions": "Be brief.",
+            "input": [
+                {"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]},
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": "x"},
+            ],
+            "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+            "tool_choice": "required",
+            "parallel_tool_calls": True,
+            "metadata": {"a": "b"},
+        },
+        {"input": "x", "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}},
+    ],
+}
+
+
 @each
-@settings(max_examples=100, deadline=None)
+def test_all_that_a_dialect_offers_is_understood(client: FlaskClient, dialect: Dialect) -> None:
+    for body in RICH[dialect.path]:
+        response = post(client, dialect, body)
+        assert response.status_code == 200, response.data
+
+
+@each
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_request_whatever_is_the_servers_fault(dialect: Dialect, data: st.DataObject) -> None:
-    body = data.draw(nearly(dialect.hello))
+    body = data.draw(st.sampled_from([dialect.hello, *RICH[dialect.path]]).flatmap(nearly))
     response = post(create_app(PROFILE, FAST).test_client(), dialect, body)
     assert response.status_code in (200, 400), response.data
     if response.mimetype == "application/json":
