@@ -429,6 +429,33 @@ def test_a_cut_answer_is_incomplete(server: Server, body: dict[str, Any], output
     assert billed == Billed(1, 8, output)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "input_tokens"),
+    [
+        ("/v1/completions", {"prompt": "Hello"}, 2),
+        ("/v1/messages", {**HELLO, "max_tokens": 99}, 8),
+        ("/v1/responses", {"input": "Hello"}, 8),
+    ],
+)
+def test_a_cut_stream_is_incomplete_in_every_dialect(
+    server: Server, path: str, body: dict[str, Any], input_tokens: int
+) -> None:
+    with billing(server) as billed, pytest.raises(http.client.IncompleteRead) as cut:
+        server.request("POST", path, {**body, "stream": True}, "cut_midstream")
+    assert b'"Chea"' in cut.value.partial
+    assert b'"o"' not in cut.value.partial
+    assert (billed.calls, billed.input_tokens) == (1, input_tokens)
+    assert 0 < billed.output_tokens < 5
+
+
+def test_counting_tokens_costs_nothing(server: Server) -> None:
+    with billing(server) as billed:
+        response, body = server.request("POST", "/v1/messages/count_tokens", HELLO)
+    assert (response.status, json.loads(body)) == (200, {"input_tokens": 8})
+    assert response.headers["request-id"].startswith("req_")
+    assert billed == Billed()
+
+
 def test_malformed_json_leaves_the_connection_whole(server: Server) -> None:
     with billing(server) as billed:
         response, body = server.request("POST", URL, HELLO, "malformed_json")
