@@ -46,7 +46,7 @@ requirements: .venv/ready ## compile the hashed locks of every image and of the 
 	$(NPM) $(if $(UPGRADE),update,install) --package-lock-only
 
 shell: .venv/ready ## a shell in which `flask` is the gateway's command line
-	@FLASK_APP=gateway.app exec $${SHELL:-sh}
+	@FLASK_APP=gateway.cli exec $${SHELL:-sh}
 
 clean: ## remove all that make has made, the local Redis data included
 	rm -rf .venv .run tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,6 @@ import uuid
 from flask import Flask, Response, g, request
 
 from gateway.catalog_watch import CatalogWatch
-from gateway.commands import models_commands
 from gateway.config import Settings
 from gateway.error_handlers import register_error_handlers
 from gateway.errors import CrossSiteRequest
@@ -42,7 +41,6 @@ def create_app(
     app.url_map.merge_slashes = False
     app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream)
     app.register_blueprint(routes)
-    app.cli.add_command(models_commands)
     app.before_request(_open_exchange)
     app.after_request(_close_exchange)
     register_error_handlers(app)

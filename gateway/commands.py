@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 from flask.cli import AppGroup
 from tabulate import tabulate
 
 from gateway.catalog import Catalog
-from gateway.config import InvalidSetting, Settings
+from gateway.config import Settings
 from gateway.models_file import load_catalog
+
+WIDEST_LIST = 24  # characters
 
 models_commands = AppGroup("models", help="The models that the gateway can route to.")
 
@@ -24,10 +25,7 @@ def list_models(as_json: bool) -> None:
     It is what the models file and the environment say now. Prices are USD per million tokens, in tiers the
     lowest tier.
     """
-    try:
-        catalog = load_catalog(Settings.from_env())
-    except InvalidSetting as error:
-        sys.exit(str(error))
+    catalog = load_catalog(Settings.from_env())
     click.echo(_as_json(catalog) if as_json else _as_table(catalog))
 
 
@@ -42,7 +40,8 @@ def _as_table(catalog: Catalog) -> str:
         prices = row.pop("usd_per_million_tokens")
         assert isinstance(prices, dict)  # noqa: S101 - tells the type checker what a row has
         rows.append({name: _cell(value) for name, value in (row | prices).items()})
-    return tabulate(rows, headers="keys", disable_numparse=True)
+    widths = [WIDEST_LIST if name in ("apis", "capabilities") else None for name in rows[0]]
+    return tabulate(rows, headers="keys", disable_numparse=True, maxcolwidths=widths)
 
 
 def _cell(value: object) -> str:

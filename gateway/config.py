@@ -16,7 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 DEFAULT_REDIS_URL = "redis://redis:6379/0"
-DEFAULT_MODELS_FILE = Path(__file__).with_name("models.toml")
+# Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
+MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
+OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 POLICIES = ("prompt_length",)
 SWITCH = {"1": True, "on": True, "true": True, "yes": True} | {
     "0": False, "off": False, "false": False, "no": False
@@ -105,7 +107,7 @@ class Settings:
             raise KeyOnNetwork(network_address)
         return cls(
             model_overrides=model_overrides,
-            models_file=Path(env.text("MODELS_FILE") or DEFAULT_MODELS_FILE),
+            models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
             redis_url=env.redis_url(),
@@ -251,6 +253,11 @@ def checked_url(variable: str, text: str, schemes: tuple[str, ...], *, called: s
     if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise InvalidSetting(variable, wanted)
     return text
+
+
+def _default_models_file() -> Path:
+    # os.path, unlike Path, takes a folder that may not be looked into for one without the file.
+    return MOUNTED_MODELS_FILE if os.path.isfile(MOUNTED_MODELS_FILE) else OWN_MODELS_FILE
 
 
 def _is_loopback(bind: str) -> bool:

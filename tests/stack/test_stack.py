@@ -6,13 +6,16 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.support.compose import SERVICES, Compose, docker
+from tests.support.processes import ROOT
 from tests.support.readme import examples
 from tests.support.stack import LONG, SHORT
+from tests.support.waiting import eventually
 
 IMAGES = ("gateway", "cheap_model", "expensive_model")
 MEBIBYTE = 2**20
@@ -239,3 +242,34 @@ def test_a_real_key_is_not_published_to_the_network(images: None) -> None:
 def test_the_gateways_image_has_flasks_command_line(stack: Compose) -> None:
     routes = stack("exec", "-T", "gateway", "flask", "routes").stdout
     assert "/v1/chat/completions" in routes
+
+
+def test_a_changed_models_file_and_a_key_from_the_env_file_reach_the_containers(
+    images: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    file = folder / "gateway" / "models.toml"
+    file.parent.mkdir(parents=True)
+    shipped = (ROOT / "gateway" / "models.toml").read_text()
+    file.write_text(shipped)
+    (folder / ".env").write_text("MY_OWN_KEY=sk-canary-1\n")
+    for path in (tmp_path, folder, file.parent):
+        path.chmod(0o755)  # the container's user is another one
+    compose = Compose(folder=folder)
+    third = '[Third]\nbase_url = "http://cheap_model:8081/v1"\nupstream_name = "CheapModel"\nprice = "free"\n'
+    try:
+        compose.up()
+        new = file.with_suffix(".new")
+        new.write_text(f'{shipped}\n{third}api_key_env = "MY_OWN_KEY"\n')
+        new.replace(file)
+        assert eventually(lambda: "Third" in compose.metrics()["modelUsageCount"])
+        assert compose.chat(SHORT, model="Third").headers["X-Gateway-Model"] == "Third"
+        listed = json.loads(compose("exec", "-T", "gateway", "flask", "models", "list", "--json").stdout)
+        assert [(row["model"], row["key"]) for row in listed] == [
+            ("Third", "set"),
+            ("CheapModel", "none"),
+            ("ExpensiveModel", "none"),
+        ]
+        assert "canary" not in compose("logs", "--no-color").stdout
+    finally:
+        compose.remove()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -25,11 +26,15 @@ class Compose:
         default_factory=lambda: {port: any_free_port() for port in (8080, 8081, 8082)}
     )
     settings: dict[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
         return subprocess.run(
-            ["docker", "compose", "--project-name", self.project, *arguments],
+            [
+                *("docker", "compose", "--file", str(ROOT / "docker-compose.yml")),
+                *("--project-directory", str(self.folder), "--project-name", self.project, *arguments),
+            ],
             cwd=ROOT,
             env={
                 **inherited,

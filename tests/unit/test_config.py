@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import DEFAULT_MODELS_FILE, InvalidSetting, ModelOverride, Settings
+from gateway.config import OWN_MODELS_FILE, InvalidSetting, ModelOverride, Settings
 
 SECRET = "sk-5ecr3t"
 NOT_A_WHOLE_NUMBER = ["x", "1.5", "1e3", "-1", "+1", "0x10", "9" * 30, "१०", "1 0", "1\n2"]
@@ -127,7 +127,7 @@ def test_with_no_setting_at_all_the_two_mock_models_serve() -> None:
 
     for override in settings.model_overrides:
         assert (override.url, override.upstream_name, override.api_key) == (None, None, None)
-    assert settings.models_file == DEFAULT_MODELS_FILE
+    assert settings.models_file == OWN_MODELS_FILE
     assert settings.models_file.is_file()
     assert settings.routing_policy == "prompt_length"
     assert settings.routing_threshold_chars == 150

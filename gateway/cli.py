@@ -1,0 +1,22 @@
+"""The application as `flask` loads it, with the gateway's commands."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask.cli import NoAppException
+
+from gateway import app
+from gateway.commands import models_commands
+from gateway.config import InvalidSetting
+
+
+def create_app() -> Flask:
+    """
+    :raises NoAppException: for a bad setting, in the one line that names it
+    """
+    try:
+        created = app.create_app()
+    except InvalidSetting as error:
+        raise NoAppException(str(error)) from error
+    created.cli.add_command(models_commands)
+    return created
