@@ -293,6 +293,11 @@ def test_whole_arguments_that_are_no_object_are_an_error(arguments: object) -> N
         whole(completion({"tool_calls": [call("a", "f", arguments)]}, "tool_calls"))
 
 
+def test_raw_line_breaks_in_arguments_are_taken() -> None:
+    message = {"tool_calls": [call("a", "f", '{"x": "one\ntwo"}')]}
+    assert whole(completion(message))["content"] == [tool("a", "f", {"x": "one\ntwo"})]
+
+
 def test_a_call_that_the_limit_cut_short_is_left_out() -> None:
     message = {"content": "x", "tool_calls": [call("a", "f", "{}"), call("b", "g", '{"x": [1')]}
     found = whole(completion(message, "length"))
@@ -483,6 +488,34 @@ def test_calls_are_told_apart_however_the_provider_numbers_them(chunks: list[dic
     assert found["stop_reason"] == "tool_use"
 
 
+def test_whole_calls_are_sent_at_once_though_several_come_together() -> None:
+    both = calls(call("a", "f", '{"x":1}', index=0), call("b", "g", '{"y":2}', index=1))
+    sent = MessagesTranslator(ESTIMATE).events(both)
+    assert b'"partial_json":"{\\"x\\":1}"' in sent
+    assert b'"partial_json":"{\\"y\\":2}"' in sent
+
+
+def test_calls_with_neither_index_nor_id_are_told_apart_by_their_names() -> None:
+    nameless = (
+        {"function": {"name": "f", "arguments": '{"x":1}'}},
+        {"function": {"name": "g", "arguments": "{}"}},
+    )
+    for found in (
+        whole(completion({"tool_calls": list(nameless)})),
+        streamed(calls(nameless[0]), calls(nameless[1])),
+    ):
+        first, second = found["content"]
+        assert (first["name"], first["input"]) == ("f", {"x": 1})
+        assert (second["name"], second["input"]) == ("g", {})
+        assert first["id"] != second["id"]
+
+
+def test_a_call_that_is_told_in_the_old_way_too_is_one_call() -> None:
+    both = {"tool_calls": [call("a", "f", '{"x":1}')], "function_call": {"name": "f", "arguments": '{"x":1}'}}
+    assert whole(completion(both))["content"] == [WEATHER]
+    assert streamed(chunk(both, "tool_calls"))["content"] == [WEATHER]
+
+
 def test_text_after_a_call_is_a_block_of_its_own() -> None:
     found = streamed(
         chunk({"content": "before"}),
@@ -623,6 +656,55 @@ def test_whole_and_streamed_answers_are_the_same_message(data: st.DataObject) ->
     answer = data.draw(completions())
     chunks = data.draw(st.composite(lambda draw: list(chunks_of(draw, answer)))())
     assert streamed(*chunks) == whole(answer)
+
+
+NONSENSE = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["function", "name", "arguments", "content", "text"]), inner, max_size=2
+        )
+    ),
+    max_leaves=5,
+)
+FULL_MESSAGE = {
+    "content": [{"type": "text", "text": "a"}],
+    "refusal": "b",
+    "tool_calls": [call("a", "f", '{"x":1}', index=0), call("b", "g", {"y": 2}, index=1)],
+    "function_call": {"name": "f", "arguments": "{}"},
+}
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(path for name, child in inner for path in paths(child, (*at, name)))]
+
+
+def with_nonsense(value: Any, path: tuple[Any, ...], nonsense: object) -> Any:
+    if not path:
+        return nonsense
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = with_nonsense(value[path[0]], path[1:], nonsense)
+    return copy
+
+
+@given(path=st.sampled_from(paths(completion(FULL_MESSAGE))[1:]), nonsense=NONSENSE)
+def test_nonsense_anywhere_is_a_message_or_the_providers_error(
+    path: tuple[Any, ...], nonsense: object
+) -> None:
+    with suppress(UpstreamError):
+        whole(with_nonsense(completion(FULL_MESSAGE), path, nonsense))
+
+
+@given(path=st.sampled_from(paths(chunk(FULL_MESSAGE, "stop"))[1:]), nonsense=NONSENSE)
+def test_nonsense_in_a_chunk_is_passed_over_or_the_providers_error(
+    path: tuple[Any, ...], nonsense: object
+) -> None:
+    with suppress(UpstreamError):
+        events_of(
+            stream_bytes([with_nonsense(chunk(FULL_MESSAGE, "stop"), path, nonsense), chunk(FULL_MESSAGE)])
+        )
 
 
 STATUSES = {
