@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -162,6 +163,7 @@ def test_log_probabilities_come_with_the_text() -> None:
     token = {"token": "Hi", "bytes": [72, 105], "logprob": -0.5}
     special = {"token": "<end>", "bytes": None, "logprob": -1, "top_logprobs": [token, {"token": None}]}
     given = [{**token, "top_logprobs": []}, special, {"token": "x", "logprob": None}, None]
+    given.append({"token": "y", "logprob": -math.inf})
     (message,) = output({"content": "Hi"}, logprobs={"content": given})
     assert message["content"][0]["logprobs"] == [
         {**token, "top_logprobs": []},
@@ -215,6 +217,12 @@ def test_a_silent_request_is_repeated_as_what_held() -> None:
     assert body["truncation"] == "disabled"
     assert body["metadata"] == {}
     assert body["tools"] == [{**tools[0], "parameters": None, "strict": False}, tools[1]]
+
+
+@pytest.mark.parametrize("model", [None, "", 1, {}])
+def test_a_provider_that_names_no_model_leaves_the_requests(model: object) -> None:
+    completion = {"choices": [{"message": {}}], "model": model}
+    assert json.loads(translator(model="CheapModel").whole(completion, USAGE, COST))["model"] == "CheapModel"
 
 
 def test_the_tier_is_the_one_that_served() -> None:

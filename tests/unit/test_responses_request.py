@@ -205,6 +205,15 @@ def test_a_call_that_was_never_answered_holds_nothing_back() -> None:
     ]
 
 
+def test_an_output_ahead_of_its_call_holds_nothing_back() -> None:
+    assert messages(output("a"), call("a"), user("So?"), assistant("Well")) == [
+        tool("a"),
+        {**assistant(None), "tool_calls": [chat_call("a")]},
+        user("So?"),
+        assistant("Well"),
+    ]
+
+
 def test_images_of_outputs_follow_all_the_outputs() -> None:
     assert messages(
         call("a"), call("b"), output("a", [text("one"), IMAGE]), output("b", [text("two"), text("three")])

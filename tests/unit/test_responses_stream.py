@@ -216,6 +216,14 @@ def test_each_delta_carries_the_log_probabilities_of_its_tokens() -> None:
     assert final_of(events)["output"][0]["content"][0]["logprobs"] == [token("a"), token("b")]
 
 
+def test_log_probabilities_that_come_after_their_text_are_kept() -> None:
+    chunks = [delta(content="a"), delta(content=""), delta("stop")]
+    end = {"token": "<end>", "logprob": -0.1, "bytes": [], "top_logprobs": []}
+    chunks[1]["choices"][0]["logprobs"] = {"content": [end]}
+    (message,) = output_of(*chunks)
+    assert message["content"][0]["logprobs"] == [end]
+
+
 def test_nothing_said_is_an_empty_answer() -> None:
     assert [event["type"] for event in events_of([])] == [
         "response.created",
