@@ -7,8 +7,10 @@ import uuid
 
 from flask import Flask, Response, g, request
 
+from gateway.apis import Api
 from gateway.catalog_watch import CatalogWatch
 from gateway.config import Settings
+from gateway.dialect import api_of_path
 from gateway.error_handlers import register_error_handlers
 from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
@@ -60,6 +62,8 @@ def _close_exchange(response: Response) -> Response:
     exchange: Exchange = g.exchange
     exchange.status = response.status_code
     response.headers["X-Request-Id"] = exchange.request_id
+    if api_of_path(request.path) is Api.MESSAGES:
+        response.headers["Request-Id"] = exchange.request_id  # where Anthropic's clients look for it
     if exchange.route is not None:
         response.headers["X-Gateway-Model"] = exchange.route.model.name
         response.headers["X-Gateway-Policy"] = exchange.route.policy

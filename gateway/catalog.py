@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from gateway.apis import TRANSLATED, Api
@@ -11,6 +12,7 @@ from gateway.errors import ModelNotFound
 from gateway.prices import TYPICAL_CALL, Price, usd_per_million_tokens
 from gateway.providers import ProviderHabits, habits_of
 
+AUTO = "auto"
 CAPABILITIES = frozenset({"images", "audio", "files", "tools", "json_schema", "streaming", "reasoning"})
 # What a model is taken to be capable of where nothing is said. Not every model accepts an effort of
 # reasoning, and only a translated request asks one for it unasked.
@@ -61,10 +63,11 @@ class Model:
 
 class Catalog:
     """All models, from the cheapest to the dearest by the price of a typical call; equally dear ones in the
-    order given."""
+    order given. `auto_aliases` are patterns of names by which clients mean `auto`."""
 
-    def __init__(self, *models: Model) -> None:
+    def __init__(self, *models: Model, auto_aliases: Sequence[str] = ()) -> None:
         self._models = sorted(models, key=lambda model: model.price.cost(TYPICAL_CALL))
+        self._auto_aliases = auto_aliases
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -81,6 +84,12 @@ class Catalog:
         all where none could."""
         able = [model for model in self if model.answers(api)]
         return ([model for model in able if model.auto] or able or self._models)[-1]
+
+    def leaves_choice(self, name: str) -> bool:
+        """Whether a client that asks for this name leaves the choice to the gateway."""
+        if name == AUTO:
+            return True
+        return name not in self.names and any(fnmatchcase(name, alias) for alias in self._auto_aliases)
 
     def named(self, name: str) -> Model:
         """

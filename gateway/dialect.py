@@ -23,13 +23,16 @@ def error_body(api: Api, error: GatewayError) -> bytes:
     return json.dumps(message_error_body(error) if api is Api.MESSAGES else error.body()).encode()
 
 
-def error_event(api: Api, error: GatewayError) -> bytes:
-    """The event that ends a stream whose status line has already been sent."""
+def error_event(api: Api, error: GatewayError, sequence_number: int = 0) -> bytes:
+    """The event that ends a stream whose status line has already been sent; only those of Responses are
+    numbered."""
     body = error_body(api, error)
     if api is Api.RESPONSES:
         # Flat as documented, nested as OpenAI's own clients look for it.
         detail = error.body()["error"]
-        body = json.dumps({**detail, "type": "error", "error": detail}).encode()
+        numbered = {"type": "error", "sequence_number": sequence_number}
+        flat = {"code": detail["code"], "message": detail["message"], "param": detail["param"]}
+        body = json.dumps({**numbered, **flat, "error": detail}).encode()
     kind = b"" if api in (Api.CHAT_COMPLETIONS, Api.COMPLETIONS) else b"event: error\n"
     return kind + b"data: " + body + b"\n\n"
 

@@ -14,11 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.apis import Api
-from gateway.catalog import ASSUMED_CAPABILITIES, CAPABILITIES, Catalog, Model
+from gateway.catalog import ASSUMED_CAPABILITIES, AUTO, CAPABILITIES, Catalog, Model
 from gateway.config import InvalidSetting, KeyOnNetwork, ModelOverride, Settings, base_url
 from gateway.prices import FREE, MixedPrice, Price, PublishedPrice, TokenPrice, published_price
 from gateway.providers import habits_of
-from gateway.schema import AUTO
 
 VARIABLE = "MODELS_FILE"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
@@ -62,6 +61,7 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
     :raises InvalidSetting: see `load_catalog`
     """
     tables = _parse_toml(text)
+    aliases = _auto_aliases(tables.pop(AUTO, {}))
     overrides = {override.name: override for override in settings.model_overrides}
     models = []
     for name in [*tables, *(name for name in overrides if name not in tables)]:
@@ -78,7 +78,7 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
         raise InvalidSetting(VARIABLE, "lists no model")
     if settings.network_address and any(model.api_key for model in models):
         raise KeyOnNetwork(settings.network_address)
-    return Catalog(*models)
+    return Catalog(*models, auto_aliases=aliases)
 
 
 def _parse_toml(text: bytes) -> dict[str, Any]:
@@ -92,9 +92,18 @@ def _parse_toml(text: bytes) -> dict[str, Any]:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise InvalidSetting(VARIABLE, f"{name[:64]!r} must be a table")
-        if not MODEL_NAME.fullmatch(name) or name == AUTO or name.startswith(f"{AUTO}:"):
+        if not MODEL_NAME.fullmatch(name) or name.startswith(f"{AUTO}:"):
             raise InvalidSetting(VARIABLE, f"{name[:64]!r} cannot be a model's name")
     return tables
+
+
+def _auto_aliases(table: Mapping[str, Any]) -> tuple[str, ...]:
+    aliases = table.get("aliases", [])
+    if table.keys() - {"aliases"} or not isinstance(aliases, list):
+        raise InvalidSetting(VARIABLE, f"[{AUTO}] can only give aliases, a list of patterns of names")
+    if not all(isinstance(alias, str) and alias for alias in aliases):
+        raise InvalidSetting(VARIABLE, f"[{AUTO}]: aliases must be patterns of names, such as 'claude-*'")
+    return tuple(aliases)
 
 
 def _overriding_model(override: ModelOverride, table: Mapping[str, Any] | None) -> Model:

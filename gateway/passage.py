@@ -71,11 +71,13 @@ class PassThrough(Passage):
         self.body = request.body_for(model.upstream_name)
         self._include_usage = request.include_usage
         self._price = model.price
+        self._events = 0
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return body
 
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
+        self._events += event.chunk is not None
         if event.is_usage_only and not self._include_usage:
             return b""
         place = _place_of_usage(self.api, event)
@@ -87,7 +89,7 @@ class PassThrough(Passage):
         return b""
 
     def error(self, error: GatewayError) -> bytes:
-        return error_event(self.api, error)
+        return error_event(self.api, error, self._events)
 
 
 class Translated(Passage):

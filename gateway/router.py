@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.catalog import Catalog, Model
+from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
-from gateway.schema import AUTO, ModelRequest
+from gateway.schema import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
 PARAMS = {"tools": "tools", "streaming": "stream"}
@@ -34,7 +34,7 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Rou
     :raises InvalidRequest: when the model that the client named cannot answer, or none can
     """
     baseline = catalog.dearest(request.api)
-    if request.model != AUTO:
+    if not catalog.leaves_choice(request.model):
         model = catalog.named(request.model)
         if obstacle := obstacle_to(request, model):
             raise obstacle

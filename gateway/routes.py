@@ -10,10 +10,11 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.apis import Api
+from gateway.catalog import AUTO
 from gateway.errors import LedgerUnavailable
 from gateway.headers import client_headers
 from gateway.router import choose
-from gateway.schema import AUTO, parse_chat_request
+from gateway.schema import parse_chat_request
 from gateway.schema_messages import parse_messages_request
 from gateway.schema_prompts import parse_completion_request, parse_embedding_request
 from gateway.schema_responses import parse_responses_request

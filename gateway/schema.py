@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Protocol
 
 from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY, estimated_tokens
+from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject, NotJson, parse_object
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-AUTO = "auto"
 PART_NEEDS = {"image_url": "images", "input_audio": "audio", "file": "files"}
 
 

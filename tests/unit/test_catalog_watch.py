@@ -60,7 +60,7 @@ def test_a_file_that_is_still_being_written_is_left_alone(watch: CatalogWatch, f
 
 
 @pytest.mark.parametrize(
-    "bad", ["[", "", ONE + "[Two]\n", ONE.replace("free", "cheap"), '[auto]\nprice = "free"']
+    "bad", ["[", "", ONE + "[Two]\n", ONE.replace("free", "cheap"), "[auto]\naliases = []"]
 )
 def test_a_bad_file_is_refused_once_with_its_reason_and_the_old_catalog_stays(
     watch: CatalogWatch, file: Path, bad: str, caplog: pytest.LogCaptureFixture

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
-from gateway.schema import AUTO, ModelRequest
+from gateway.schema import ModelRequest
 from gateway.schema_messages import MessagesRequest, parse_messages_request
 
 HELLO = {"role": "user", "content": "Hello"}

@@ -221,7 +221,33 @@ def test_what_a_table_cannot_say_is_refused_in_one_line(
     assert "secret" not in line
 
 
-@pytest.mark.parametrize("name", ["auto", "'auto:x'", "' a'", "'a b'", "''", "'-a'", "'é'", f"'{'x' * 129}'"])
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("auto", True),
+        ("claude-opus-4-5", True),
+        ("gpt-5", True),
+        ("claude-own", False),
+        ("M", False),
+        ("Claude-x", False),
+        ("xgpt-5", False),
+        ("gpt-55", False),
+    ],
+)
+def test_names_that_tools_insist_on_can_mean_auto(tmp_path: Path, name: str, chosen: bool) -> None:
+    tables = "".join(f'[{each}]\nbase_url = "http://m/v1"\nprice = "free"\n' for each in ("M", "claude-own"))
+    catalog = load(tmp_path, tables + '[auto]\naliases = ["claude-*", "gpt-?"]\n')
+    assert catalog.names == ["M", "claude-own"]
+    assert catalog.leaves_choice(name) is chosen
+
+
+@pytest.mark.parametrize("table", ['aliases = "x"', "aliases = [1]", 'aliases = [""]', 'price = "free"'])
+def test_the_table_of_auto_holds_aliases_and_nothing_else(tmp_path: Path, table: str) -> None:
+    model = '[M]\nbase_url = "http://m/v1"\nprice = "free"\n'
+    assert refusal(tmp_path, f"{model}[auto]\n{table}").startswith("MODELS_FILE: [auto]")
+
+
+@pytest.mark.parametrize("name", ["'auto:x'", "' a'", "'a b'", "''", "'-a'", "'é'", f"'{'x' * 129}'"])
 def test_a_name_that_no_request_could_mean_is_refused(tmp_path: Path, name: str) -> None:
     assert "cannot be a model's name" in refusal(
         tmp_path, f'[{name}]\nbase_url = "http://m/v1"\nprice = "free"'

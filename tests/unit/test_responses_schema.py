@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
 from gateway.jsontext import parse_object
-from gateway.schema import AUTO
 from gateway.schema_responses import ResponsesRequest, parse_responses_request
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
-from gateway.schema import AUTO, ROLES, ChatRequest, parse_chat_request
+from gateway.schema import ROLES, ChatRequest, parse_chat_request
 
 HELLO = {"role": "user", "content": "Hello"}
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
