@@ -79,6 +79,16 @@ def test_the_readmes_session_gives_what_the_readme_says(fresh: Compose) -> None:
     assert [json.loads(answer)["model"] for answer in answers if answer] == ["CheapModel", "ExpensiveModel"]
 
 
+def test_the_readmes_other_apis_answer(fresh: Compose) -> None:
+    (session,) = examples("Other APIs", "sh")
+    script = session.replace("http://localhost:8080", fresh.url()).replace("\ncurl", "\necho; curl")
+    shown = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout
+    response, message = (json.loads(line) for line in shown.splitlines() if line)
+    said = "CheapModel: What is the capital of …"
+    assert response["output"][0]["content"][0]["text"] == message["content"][0]["text"] == said
+    assert fresh.metrics()["totalRequests"] == 2
+
+
 def test_the_readmes_python_example_runs(fresh: Compose) -> None:
     (example,) = examples("Try it", "python")
     script = example.replace("http://localhost:8080", fresh.url())

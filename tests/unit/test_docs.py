@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from honcho.environ import parse
 from gateway.apis import Api
 from gateway.config import Settings
 from gateway.models_file import load_catalog
+from gateway.router import choose
+from gateway.schema import parse_chat_request
+from gateway.schema_prompts import parse_embedding_request
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
@@ -20,14 +24,15 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "lines", blocks(PROVIDERS, "sh"), ids=lambda lines: lines.split("//")[1].split("/")[0]
-)
+TWO_MODELS = [lines for lines in blocks(PROVIDERS, "sh") if "CHEAP_MODEL_URL" in lines]
+OWN_SERVER, ANY_NUMBER = blocks(PROVIDERS, "toml")
+
+
+@pytest.mark.parametrize("lines", TWO_MODELS, ids=lambda lines: lines.split("//")[1].split("/")[0])
 def test_a_providers_lines_start_a_gateway_that_knows_its_prices(lines: str, tmp_path: Path) -> None:
     models = (ROOT / "gateway" / "models.toml").read_text()
     expensive = models[models.index("\n[ExpensiveModel]") :]
-    (own,) = blocks(PROVIDERS, "toml")
-    (tmp_path / "models.toml").write_text(own + expensive)
+    (tmp_path / "models.toml").write_text(OWN_SERVER + expensive)
     settings = parse(lines)
     catalog = load_catalog(Settings.from_env(settings | {"MODELS_FILE": str(tmp_path / "models.toml")}))
     assert catalog.names == ["CheapModel", "ExpensiveModel"]
@@ -35,6 +40,40 @@ def test_a_providers_lines_start_a_gateway_that_knows_its_prices(lines: str, tmp
     assert cheap_model.base_url == settings["CHEAP_MODEL_URL"]
     assert cheap_model.upstream_name == settings.get("CHEAP_MODEL_NAME", "llama3.2")
     assert catalog.named("ExpensiveModel").api_key
+
+
+def test_the_eight_providers_of_the_contents_are_there() -> None:
+    headings = re.findall(r"^## (.*)$", PROVIDERS, flags=re.MULTILINE)
+    assert headings[:-1] == [
+        "OpenAI",
+        "Anthropic",
+        "Azure",
+        "Gemini",
+        "OpenRouter",
+        "Groq",
+        "vLLM and Ollama",
+    ]
+    assert len(TWO_MODELS) == len(headings) - 1
+
+
+def test_the_file_of_many_models_routes_as_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(ANY_NUMBER)
+    (keys,) = [lines for lines in blocks(PROVIDERS, "sh") if lines.startswith("OPENAI_API_KEY")]
+    settings = parse(keys) | {"MODELS_FILE": str(tmp_path / "models.toml")}
+    catalog = load_catalog(Settings.from_env(settings))
+
+    def chosen(content: object, **fields: object) -> str:
+        body = {"messages": [{"role": "user", "content": content}], **fields}
+        return choose(parse_chat_request(json.dumps(body).encode()), catalog, 150).model.name
+
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    assert chosen("short") == "local"
+    assert chosen([image]) == "gpt-5-mini"
+    assert chosen("long " * 40) == "claude-opus-4-5"
+    assert chosen("short", model="claude-sonnet-4-5") == "local"
+    assert chosen("short", model="gpt-5-pro") == "gpt-5-pro"
+    embeddings = parse_embedding_request(b'{"input": "x"}')
+    assert choose(embeddings, catalog, 150).model.name == "embeddings"
 
 
 def test_the_readmes_lines_are_a_providers() -> None:
