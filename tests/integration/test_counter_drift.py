@@ -66,7 +66,7 @@ def test_a_million_costs_add_up_to_the_exact_sum(redis_url: str, prefix: str) ->
                 for _ in range(BATCH):
                     cost = rng.choice(prices).cost(next(calls))
                     exact += cost
-                    pipeline.execute_command("INCRBYFLOAT", key, f"{cost:f}")  # type: ignore[no-untyped-call]
+                    pipeline.execute_command("INCRBYFLOAT", key, f"{cost:f}")
                 replies = pipeline.execute()
             worst = max(worst, abs(Decimal(replies[-1]) - exact))
     print(f"\n{REQUESTS:,} costs, {exact:.9f} USD in all, the counter never further off than {worst:.1e} USD")
