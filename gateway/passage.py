@@ -15,7 +15,7 @@ from gateway.catalog import Model
 from gateway.dialect import error_event
 from gateway.errors import GatewayError
 from gateway.prices import charge
-from gateway.schema import ModelRequest
+from gateway.schema.base import ModelRequest
 from gateway.sse import Event, with_values
 from gateway.translation.messages_answer import MessagesTranslator
 from gateway.translation.messages_request import chat_from_messages

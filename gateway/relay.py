@@ -29,7 +29,7 @@ from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
 from gateway.passage import Passage
-from gateway.schema import ModelRequest
+from gateway.schema.base import ModelRequest
 from gateway.sse import Event
 from gateway.upstream import AnswerStream
 

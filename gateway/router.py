@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
-from gateway.schema import ModelRequest
+from gateway.schema.base import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
 PARAMS = {"tools": "tools", "streaming": "stream"}

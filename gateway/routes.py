@@ -14,10 +14,10 @@ from gateway.catalog import AUTO
 from gateway.errors import LedgerUnavailable
 from gateway.headers import client_headers
 from gateway.router import choose
-from gateway.schema import parse_chat_request
-from gateway.schema_messages import parse_messages_request
-from gateway.schema_prompts import parse_completion_request, parse_embedding_request
-from gateway.schema_responses import parse_responses_request
+from gateway.schema.chat import parse_chat_request
+from gateway.schema.messages import parse_messages_request
+from gateway.schema.prompts import parse_completion_request, parse_embedding_request
+from gateway.schema.responses import parse_responses_request
 from gateway.serve import gateway, read_body, serve
 from gateway.upstream import Answer
 

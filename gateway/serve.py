@@ -32,7 +32,7 @@ from gateway.passage import passage
 from gateway.prices import charge
 from gateway.relay import Relay
 from gateway.router import choose
-from gateway.schema import ModelRequest
+from gateway.schema.base import ModelRequest
 from gateway.upstream import AnswerStream, Refusal, Upstream
 
 NO_USAGE = Usage(0, 0, 0)

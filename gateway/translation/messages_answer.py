@@ -12,8 +12,7 @@ from typing import Any
 
 from gateway.billing import Usage
 from gateway.errors import GatewayError
-from gateway.translation.messages_blocks import Block, BlockQueue, CallFinder, Kind, new_tool_id
-from gateway.translation.messages_choice import (
+from gateway.translation.choice import (
     Ending,
     arguments_of,
     arguments_text,
@@ -24,6 +23,7 @@ from gateway.translation.messages_choice import (
     text_of,
     unreadable,
 )
+from gateway.translation.messages_blocks import Block, BlockQueue, CallFinder, Kind, new_tool_id
 
 ERROR_TYPES = {
     401: "authentication_error",

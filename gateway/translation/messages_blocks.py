@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from gateway.translation.messages_choice import arguments_of
+from gateway.translation.choice import arguments_of
 
 Kind = Literal["text", "refusal", "tool_use"]
 Event = dict[str, Any]

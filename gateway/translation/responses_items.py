@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from gateway.translation.messages_choice import arguments_of
+from gateway.translation.choice import arguments_of
 
 Event = dict[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import UpstreamError
-from gateway.translation.messages_choice import (
+from gateway.translation.choice import (
     arguments_text,
     calls_of,
     first_choice,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.translation.messages_choice import unreadable
+from gateway.translation.choice import unreadable
 from gateway.translation.responses_items import Call, CustomToolCall, Event, FunctionCall, Message, OutputItem
 from gateway.translation.responses_reading import CallPiece, Said
 

@@ -17,7 +17,7 @@ from gateway.passage import passage
 from gateway.prices import TokenPrice
 from gateway.relay import Relay
 from gateway.router import Route
-from gateway.schema import parse_chat_request
+from gateway.schema.chat import parse_chat_request
 from gateway.sse import Event, EventReader
 from gateway.upstream import AnswerStream
 

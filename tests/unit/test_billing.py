@@ -21,7 +21,7 @@ from gateway.billing import (
     usage_stated,
 )
 from gateway.prices import TokenPrice
-from gateway.schema import parse_chat_request
+from gateway.schema.chat import parse_chat_request
 
 CHEAP = TokenPrice(Decimal("0.10"), Decimal("0.025"), Decimal("0.40"))
 EXPENSIVE = TokenPrice(Decimal("1.00"), Decimal("0.10"), Decimal("5.00"))

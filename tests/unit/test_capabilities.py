@@ -13,10 +13,11 @@ from gateway.catalog import ASSUMED_CAPABILITIES, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.prices import TokenPrice
 from gateway.router import choose
-from gateway.schema import ModelRequest, parse_chat_request
-from gateway.schema_messages import parse_messages_request
-from gateway.schema_prompts import parse_completion_request, parse_embedding_request
-from gateway.schema_responses import parse_responses_request
+from gateway.schema.base import ModelRequest
+from gateway.schema.chat import parse_chat_request
+from gateway.schema.messages import parse_messages_request
+from gateway.schema.prompts import parse_completion_request, parse_embedding_request
+from gateway.schema.responses import parse_responses_request
 
 IMAGE = "data:image/png;base64,AAAA"
 LONG = "x" * 200

@@ -13,8 +13,8 @@ from gateway.apis import Api
 from gateway.config import Settings
 from gateway.models_file import load_catalog
 from gateway.router import choose
-from gateway.schema import parse_chat_request
-from gateway.schema_prompts import parse_embedding_request
+from gateway.schema.chat import parse_chat_request
+from gateway.schema.prompts import parse_embedding_request
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text()

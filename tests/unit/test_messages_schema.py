@@ -9,8 +9,8 @@ import pytest
 
 from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
-from gateway.schema import ModelRequest
-from gateway.schema_messages import MessagesRequest, parse_messages_request
+from gateway.schema.base import ModelRequest
+from gateway.schema.messages import MessagesRequest, parse_messages_request
 
 HELLO = {"role": "user", "content": "Hello"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x" * 4000}}

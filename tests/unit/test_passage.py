@@ -14,10 +14,11 @@ from gateway.billing import Usage
 from gateway.catalog import Model
 from gateway.passage import Passage, PassThrough, Translated, passage
 from gateway.prices import TokenPrice
-from gateway.schema import ModelRequest, parse_chat_request
-from gateway.schema_messages import parse_messages_request
-from gateway.schema_prompts import parse_completion_request, parse_embedding_request
-from gateway.schema_responses import parse_responses_request
+from gateway.schema.base import ModelRequest
+from gateway.schema.chat import parse_chat_request
+from gateway.schema.messages import parse_messages_request
+from gateway.schema.prompts import parse_completion_request, parse_embedding_request
+from gateway.schema.responses import parse_responses_request
 from gateway.sse import read_event
 
 PRICE = TokenPrice(Decimal(1), Decimal("0.1"), Decimal(5))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
 from gateway.jsontext import parse_object
-from gateway.schema_responses import ResponsesRequest, parse_responses_request
+from gateway.schema.responses import ResponsesRequest, parse_responses_request
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 IMAGE = {"type": "input_image", "image_url": "https://images.test/cat.png", "detail": "auto"}

@@ -15,7 +15,7 @@ from gateway.catalog import Catalog, Model
 from gateway.errors import ModelNotFound
 from gateway.prices import TokenPrice
 from gateway.router import choose, prompt_length
-from gateway.schema import ChatRequest, parse_chat_request
+from gateway.schema.chat import ChatRequest, parse_chat_request
 
 PRICE = TokenPrice(Decimal(1), Decimal(1), Decimal(1))
 DEAR = TokenPrice(Decimal(2), Decimal(2), Decimal(2))

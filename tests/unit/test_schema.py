@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
-from gateway.schema import ROLES, ChatRequest, parse_chat_request
+from gateway.schema.chat import ROLES, ChatRequest, parse_chat_request
 
 HELLO = {"role": "user", "content": "Hello"}
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

@@ -16,7 +16,7 @@ from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject
-from gateway.schema import (
+from gateway.schema.base import (
     check_model_and_stream,
     model_of,
     parse_body,

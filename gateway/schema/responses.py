@@ -16,7 +16,7 @@ from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY, estimated_tokens
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject
-from gateway.schema import check_model_and_stream, model_of, parse_body, tokens_of_json
+from gateway.schema.base import check_model_and_stream, check_optional, model_of, parse_body, tokens_of_json
 
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
 # The texts of an item beside `content`, each of which may also be a list of parts.
@@ -128,9 +128,9 @@ def parse_responses_request(body: bytes) -> ResponsesRequest:
     values = parsed.values
     _check_input(values)
     check_model_and_stream(values)
-    _check_optional(values, "instructions", str, "a string")
-    _check_optional(values, "max_output_tokens", int, "an integer")
-    _check_optional(values, "tools", list, "a list")
+    check_optional(values, "instructions", str, "a string")
+    check_optional(values, "max_output_tokens", int, "an integer")
+    check_optional(values, "tools", list, "a list")
     for index, tool in enumerate(values.get("tools") or ()):
         if not isinstance(tool, dict):
             raise InvalidRequest(f"'tools[{index}]' must be an object.", param=f"tools[{index}]")
@@ -152,8 +152,8 @@ def _check_input(values: Mapping[str, Any]) -> None:
 def _check_item(at: str, item: object) -> None:
     if not isinstance(item, dict):
         raise InvalidRequest(f"'{at}' must be an object.", param=at)
-    _check_optional(item, "type", str, "a string", f"{at}.type")
-    _check_optional(item, "role", str, "a string", f"{at}.role")
+    check_optional(item, "type", str, "a string", f"{at}.type")
+    check_optional(item, "role", str, "a string", f"{at}.role")
     for name in _text_names(item):
         value = item.get(name)
         if isinstance(value, list):
@@ -172,15 +172,6 @@ def _check_part(at: str, part: object) -> None:
     name = TEXT_PARTS.get(kind)
     if name is not None and not isinstance(part.get(name), str):
         raise InvalidRequest(f"'{at}.{name}' must be a string.", param=f"{at}.{name}")
-
-
-def _check_optional(
-    values: Mapping[str, Any], name: str, wanted: type, called: str, param: str | None = None
-) -> None:
-    value = values.get(name)
-    # A boolean is an int to Python alone.
-    if value is not None and (not isinstance(value, wanted) or (wanted is int and value in (True, False))):
-        raise InvalidRequest(f"'{param or name}' must be {called}.", param=param or name)
 
 
 def _text_names(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from gateway.apis import Api
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject
-from gateway.schema import (
+from gateway.schema.base import (
     check_model_and_stream,
     model_of,
     parse_body,

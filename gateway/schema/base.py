@@ -1,0 +1,147 @@
+"""What every request to a model has in common, in whichever API it comes.
+
+Only what the gateway itself uses is checked; every other parameter is the provider's to judge, or the
+translation's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from gateway.apis import Api
+from gateway.billing import estimated_tokens
+from gateway.catalog import AUTO
+from gateway.errors import InvalidRequest
+from gateway.jsontext import JsonObject, NotJson, parse_object
+
+
+class ModelRequest(Protocol):
+    """What the gateway has to know of a request in any API to route it, to pass it on and to bill it."""
+
+    api: ClassVar[Api]
+
+    @property
+    def body(self) -> JsonObject: ...
+
+    @property
+    def model(self) -> str:
+        """The model that the client named, or `AUTO`."""
+        ...
+
+    @property
+    def stream(self) -> bool: ...
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the client expects the usage in a stream."""
+        ...
+
+    @property
+    def stored(self) -> bool:
+        """Whether it refers to what only a provider that serves this API itself has kept."""
+        ...
+
+    @property
+    def user_characters(self) -> int:
+        """Unicode code points of the text that the user wrote."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The likely tokens of the whole prompt."""
+        ...
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens that the client wants, where it says so."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a model must be capable of to answer; the names are those of `models.toml`."""
+        ...
+
+    def body_for(self, upstream_name: str) -> bytes:
+        """The body for a provider that serves this API: byte for byte the client's but for the model's name
+        and what the bill needs."""
+        ...
+
+
+def parse_body(body: bytes) -> JsonObject:
+    """
+    :raises InvalidRequest: for what is no JSON object, or one that programs read differently
+    """
+    try:
+        return parse_object(body)
+    except NotJson as error:
+        raise InvalidRequest(str(error), param=error.param) from error
+
+
+def require(body: JsonObject, name: str) -> None:
+    """
+    :raises InvalidRequest: where the body does not have the field
+    """
+    if name not in body.values:
+        raise InvalidRequest(f"Missing required parameter: '{name}'.", param=name)
+
+
+def check_model_and_stream(values: Mapping[str, Any]) -> None:
+    """
+    :raises InvalidRequest: where the fields that choose a model and a stream are ill-typed
+    """
+    check_optional(values, "model", str, "a string")
+    check_optional(values, "stream", bool, "a boolean")
+    check_optional(values, "stream_options", dict, "an object")
+    options = values.get("stream_options") or {}
+    check_optional(options, "include_usage", bool, "a boolean", "stream_options.include_usage")
+
+
+def model_of(body: JsonObject) -> str:
+    """The model that the client named, or `AUTO`."""
+    model: str | None = body.values.get("model")
+    return AUTO if model is None else model
+
+
+def wish_for_usage(request: ModelRequest) -> dict[str, Any]:
+    """What must change in the body of a stream so that its provider states the usage at its end."""
+    if not request.stream or request.include_usage:
+        return {}
+    return {"stream_options": (request.body.values.get("stream_options") or {}) | {"include_usage": True}}
+
+
+def tokens_of_json(value: object) -> int:
+    """The likely tokens of a JSON value, written compactly; none where there is no value."""
+    if value is None:
+        return 0
+    return estimated_tokens(len(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+
+
+def tokens_of_text(text: object) -> int:
+    """The likely tokens of a text; none where it is no text."""
+    return estimated_tokens(len(text)) if isinstance(text, str) else 0
+
+
+def positive_integer(value: object) -> int | None:
+    """A positive integer as it is, and None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    return None
+
+
+def objects_of(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; none where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def check_optional(
+    values: Mapping[str, Any], name: str, wanted: type, called: str, param: str | None = None
+) -> None:
+    """
+    :raises InvalidRequest: where a field is neither absent, nor null, nor of the type that is wanted
+    """
+    value = values.get(name)
+    # A boolean is an int to Python alone.
+    if value is not None and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
+        raise InvalidRequest(f"'{param or name}' must be {called}.", param=param or name)
