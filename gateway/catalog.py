@@ -85,6 +85,11 @@ class Catalog:
         able = [model for model in self if model.answers(api)]
         return ([model for model in able if model.auto] or able or self._models)[-1]
 
+    def speaking(self, api: Api) -> Catalog:
+        """The part whose providers serve `api` themselves."""
+        models = [model for model in self if api in model.apis]
+        return Catalog(*models, auto_aliases=self._auto_aliases)
+
     def leaves_choice(self, name: str) -> bool:
         """Whether a client that asks for this name leaves the choice to the gateway."""
         if name == AUTO:

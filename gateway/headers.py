@@ -11,6 +11,7 @@ from werkzeug.datastructures import Headers
 from gateway.apis import Api
 from gateway.catalog import Model
 from gateway.providers import AUTHORIZATION
+from gateway.redaction import holds_key
 
 USER_AGENT = "llm-gateway/0.1"
 VISIBLE = re.compile(r"[ -~]{1,1024}")
@@ -66,7 +67,7 @@ def upstream_headers(headers: Mapping[str, str], api_key: str | None) -> Upstrea
     kept = {
         name: value
         for name, value in headers.items()
-        if VISIBLE.fullmatch(value) and not (api_key and api_key in value)
+        if VISIBLE.fullmatch(value) and not holds_key(value, api_key)
     }
     passed = {
         name: value

@@ -7,6 +7,8 @@ from typing import Any
 
 def logging_config(level: str) -> dict[str, Any]:
     """A `logging.config` dictionary; `level` is a level's name in any case."""
+    # Its debug lines repeat what a client sent of a head that broke off, keys included.
+    gunicorn_level = "INFO" if level.upper() == "DEBUG" else level.upper()
     line = {
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stdout",
@@ -26,7 +28,9 @@ def logging_config(level: str) -> dict[str, Any]:
         "handlers": {"line": line},
         "root": {"level": level.upper(), "handlers": ["line"]},
         "loggers": {
-            "gunicorn.error": {"level": level.upper(), "handlers": ["line"], "propagate": False},
+            "gunicorn.error": {"level": gunicorn_level, "handlers": ["line"], "propagate": False},
             "gunicorn.access": {"level": "ERROR", "handlers": ["line"], "propagate": False},
+            # Its warnings repeat the headers of a provider that cannot be read, who may have put our key there.
+            "urllib3.connection": {"level": "ERROR"},
         },
     }

@@ -11,7 +11,7 @@ from gateway.schema.base import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
 PARAMS = {"tools": "tools", "streaming": "stream"}
-STORED_BY = ("previous_response_id", "conversation", "prompt", "background")
+STORED_BY = ("previous_response_id", "conversation", "prompt")
 IN_WORDS = {"json_schema": "answers by a JSON schema"}
 
 

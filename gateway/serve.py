@@ -13,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from gateway.answers import output_characters
 from gateway.billing import Usage, usage_estimated, usage_stated
+from gateway.catalog import Catalog
 from gateway.catalog_watch import CatalogWatch
 from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
@@ -28,10 +29,10 @@ from gateway.errors import (
 from gateway.exchange import Exchange
 from gateway.headers import client_headers
 from gateway.ledger import Ledger
-from gateway.passage import passage
+from gateway.passage import Passage, passage
 from gateway.prices import charge
 from gateway.relay import Relay
-from gateway.router import choose
+from gateway.router import Route, choose
 from gateway.schema.base import ModelRequest
 from gateway.upstream import AnswerStream, Refusal, Upstream
 
@@ -63,9 +64,8 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
 
     asked = parse(read_body(settings.request_body_timeout))
     exchange.stream = asked.stream
-    route = choose(asked, catalog, settings.routing_threshold_chars)
-    way = passage(asked, route.model)
-    exchange.route = route
+    exchange.route, way = find_way(asked, catalog, settings.routing_threshold_chars)
+    model = exchange.route.model
     ledger.require_available()
     connection = request.environ.get("gunicorn.socket")
     body = BytesIO(way.body)
@@ -73,7 +73,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
     try:
         with client_watched(connection):
             answer = gateway().upstream.ask(
-                route.model,
+                model,
                 way.api,
                 body,
                 stream=asked.stream,
@@ -96,12 +96,12 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
         raise
     if isinstance(answer, Refusal):
         record_unanswered(exchange, NO_USAGE, failed=True)
-        refused = refusal_body(asked.api, way.api, answer.status, answer.body, route.model.name)
+        refused = refusal_body(asked.api, way.api, answer.status, answer.body, model.name)
         return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     usage = usage_stated(way.api, answer.values) or usage_estimated(
         asked.prompt_tokens, output_characters(way.api, answer.values)
     )
-    cost = charge(route.model.price, usage)
+    cost = charge(model.price, usage)
     try:
         whole = way.whole(answer.body, answer.values, usage, cost)
     except UpstreamError:
@@ -110,6 +110,26 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
     exchange.settle(ledger, usage, answered=True, failed=False)
     headers = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
     return Response(whole, headers=headers, mimetype="application/json")
+
+
+def find_way(asked: ModelRequest, catalog: Catalog, threshold_chars: int) -> tuple[Route, Passage]:
+    """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
+    be made, the policy chooses among the models that speak the client's API themselves.
+
+    :raises GatewayError: where no model can answer
+    """
+    route = choose(asked, catalog, threshold_chars)
+    try:
+        return route, passage(asked, route.model)
+    except InvalidRequest as untranslatable:
+        speakers = catalog.speaking(asked.api)
+        if len(speakers) == 0 or not catalog.leaves_choice(asked.model):
+            raise
+        try:
+            route = choose(asked, speakers, threshold_chars)
+        except InvalidRequest:
+            raise untranslatable from None
+        return route, passage(asked, route.model)
 
 
 def read_body(timeout: float) -> bytes:

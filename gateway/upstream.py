@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
@@ -22,6 +22,7 @@ from gateway.catalog import Model
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.headers import UpstreamHeaders, headers_for, upstream_headers
 from gateway.pool import CheckedAdapter
+from gateway.redaction import without_key
 from gateway.sse import Event, EventReader
 
 PROVIDERS = 64
@@ -151,13 +152,12 @@ def _answer(model: Model, api: Api, response: requests.Response) -> Answer:
 
 
 def _refusal(model: Model, response: requests.Response) -> Refusal:
-    body = response.content
-    if model.api_key:
-        for spelling in (model.api_key, model.api_key.replace("/", "\\/")):
-            body = body.replace(spelling.encode(), b"[key]")
-    told = isinstance(_json_object(body).get("error"), dict)
-    headers = upstream_headers(response.headers, model.api_key)
-    return Refusal(response.status_code, body if told else None, headers)
+    values, headers = _json_object(response.content), upstream_headers(response.headers, model.api_key)
+    told: bytes | None = None
+    if isinstance(values.get("error"), dict):
+        with suppress(RecursionError):
+            told = without_key(response.content, values, model.api_key)
+    return Refusal(response.status_code, told, headers)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

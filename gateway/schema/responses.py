@@ -95,10 +95,8 @@ class ResponsesRequest:
         answer."""
         values = self.body.values
         named = ("previous_response_id", "conversation", "prompt")
-        return (
-            any(values.get(name) is not None for name in named)
-            or values.get("background") is True
-            or any(_is_reference(item) for item in self._items)
+        return any(values.get(name) is not None for name in named) or any(
+            _is_reference(item) for item in self._items
         )
 
     def body_for(self, upstream_name: str) -> bytes:
@@ -131,6 +129,11 @@ def parse_responses_request(body: bytes) -> ResponsesRequest:
     check_optional(values, "instructions", str, "a string")
     check_optional(values, "max_output_tokens", int, "an integer")
     check_optional(values, "tools", list, "a list")
+    if values.get("background") is True:
+        raise InvalidRequest(
+            "'background' is not supported: an answer that nobody waits for cannot be billed.",
+            param="background",
+        )
     for index, tool in enumerate(values.get("tools") or ()):
         if not isinstance(tool, dict):
             raise InvalidRequest(f"'tools[{index}]' must be an object.", param=f"tools[{index}]")

@@ -162,7 +162,7 @@ def _one_text_or_parts(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]
 def _chat_part(part: Fields, role: str) -> dict[str, Any]:
     kind = part.need("type", str)
     if kind == "input_text" or kind == "output_text":
-        part.drop("annotations", "logprobs")
+        part.drop("annotations", "logprobs", "parsed")
         chat: dict[str, Any] = {"type": "text", "text": part.need("text", str)}
     elif kind == "refusal" and role == "assistant":
         chat = {"type": "refusal", "refusal": part.need("refusal", str)}
@@ -224,7 +224,7 @@ def _chat_call(item: Fields, kind: str) -> dict[str, Any]:
         call |= {"type": "custom", "custom": {"name": name, "input": item.need("input", str)}}
     _refuse_programs(item)
     refuse_asynchronous(item)
-    item.drop("id", "status")
+    item.drop("id", "status", "parsed_arguments")  # the last is what clients add to what they got
     item.close()
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from gateway.answers import stream_reader
 from gateway.apis import Api
 from gateway.billing import Usage
-from gateway.catalog import Model
+from gateway.catalog import Catalog, Model
+from gateway.errors import InvalidRequest
 from gateway.passage import Passage, PassThrough, Translated, passage
 from gateway.prices import TokenPrice
 from gateway.schema.base import ModelRequest
@@ -19,6 +21,7 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
+from gateway.serve import find_way
 from gateway.sse import read_event
 
 PRICE = TokenPrice(Decimal(1), Decimal("0.1"), Decimal(5))
@@ -69,6 +72,40 @@ def test_where_the_provider_speaks_chat_completions_only_it_is_asked_for_one(api
     body = json.loads(way.body)
     assert body["model"] == "chat-1"
     assert body["messages"] == [{"role": "user", "content": "hé"}]
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+UNTRANSLATABLE = parse_messages_request(
+    json.dumps({"messages": MESSAGES, "max_tokens": 9, "tools": [SEARCH]}).encode()
+)
+
+
+def test_what_has_no_translation_goes_to_a_model_that_needs_none() -> None:
+    dear = TokenPrice(Decimal(9), Decimal(9), Decimal(9))
+    route, way = find_way(UNTRANSLATABLE, Catalog(CHAT_ONLY, replace(EVERYTHING, price=dear)), 150)
+    assert (route.model.name, way.api) == ("All", Api.MESSAGES)
+    assert route.baseline.name == "All"
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        Catalog(CHAT_ONLY),
+        Catalog(CHAT_ONLY, replace(EVERYTHING, auto=False)),
+        Catalog(CHAT_ONLY, replace(EVERYTHING, name="ZZ", capabilities=frozenset({"streaming"}))),
+    ],
+)
+def test_where_there_is_none_the_field_without_translation_is_named(catalog: Catalog) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        find_way(UNTRANSLATABLE, catalog, 150)
+    assert refused.value.param == "tools[0].type"
+    assert "web_search_20250305" in refused.value.message
+
+
+def test_a_model_that_the_client_named_is_not_exchanged_for_another() -> None:
+    named = parse_messages_request(json.dumps({**UNTRANSLATABLE.body.values, "model": "Chat"}).encode())
+    with pytest.raises(InvalidRequest):
+        find_way(named, Catalog(CHAT_ONLY, EVERYTHING), 150)
 
 
 def streamed(way: Passage, event: bytes) -> bytes:

@@ -572,3 +572,21 @@ def test_whatever_the_order_outputs_follow_their_calls(steps: list[tuple[str, st
     said = [item for item in items if item.get("role") in ("user", "assistant")]
     assert sum(message["role"] == "user" for message in found) == sum(i["role"] == "user" for i in said)
     assert sum(message["role"] == "tool" for message in found) == len(answered)
+
+
+def test_what_clients_add_to_the_items_that_they_got_is_left_out() -> None:
+    text = {"type": "output_text", "text": "{}", "annotations": [], "parsed": {}}
+    items = [
+        {"type": "message", "role": "assistant", "content": [text]},
+        {
+            "type": "function_call",
+            "call_id": "c",
+            "name": "f",
+            "arguments": "{}",
+            "parsed_arguments": {"a": 1},
+        },
+        {"type": "function_call_output", "call_id": "c", "output": "4"},
+    ]
+    chat = chat_from_responses({"input": items}, ChatTarget(reasoning=False, max_tokens_name="max_tokens"))
+    assert "parsed" not in repr(chat)
+    assert [message["role"] for message in chat["messages"]] == ["assistant", "tool"]

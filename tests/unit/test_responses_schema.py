@@ -192,7 +192,6 @@ def test_what_a_model_must_be_capable_of_is_read(fields: dict[str, Any], needed:
         {"previous_response_id": "resp_1"},
         {"conversation": "conv_1"},
         {"prompt": {"id": "pmpt_1"}},
-        {"background": True},
         {"input": [{"type": "item_reference", "id": "msg_1"}]},
         {"input": [{"id": "msg_1"}]},
     ],
@@ -249,3 +248,9 @@ def test_whatever_is_sent_is_read_or_refused(value: object, field: str) -> None:
     assert isinstance(request.capabilities, frozenset)
     assert request.stored in (True, False)
     assert parse_object(request.body_for("m")).values == {**json.loads(body), "model": "m"}
+
+
+def test_an_answer_in_the_background_is_refused_since_it_could_not_be_billed() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_responses_request(b'{"input": "Hello", "background": true}')
+    assert refused.value.param == "background"
