@@ -30,7 +30,7 @@ def logging_config(level: str) -> dict[str, Any]:
         "loggers": {
             "gunicorn.error": {"level": gunicorn_level, "handlers": ["line"], "propagate": False},
             "gunicorn.access": {"level": "ERROR", "handlers": ["line"], "propagate": False},
-            # Its warnings repeat the headers of a provider that cannot be read, who may have put our key there.
+            # Its warnings repeat a provider's headers that cannot be read, among which our key may be.
             "urllib3.connection": {"level": "ERROR"},
         },
     }

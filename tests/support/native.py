@@ -11,9 +11,10 @@ from gateway.exchange import Exchange
 from gateway.passage import passage
 from gateway.relay import Relay
 from gateway.router import Route
-from gateway.schema import ModelRequest, parse_chat_request
-from gateway.schema_messages import parse_messages_request
-from gateway.schema_responses import parse_responses_request
+from gateway.schema.base import ModelRequest
+from gateway.schema.chat import parse_chat_request
+from gateway.schema.messages import parse_messages_request
+from gateway.schema.responses import parse_responses_request
 from tests.support.fakes import EXPENSIVE, PROMPT, FakeLedger, FakeStream, RelaySetting
 
 MESSAGES = [{"role": "user", "content": PROMPT}]
