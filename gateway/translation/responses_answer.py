@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.translation.responses_items import Event
 from gateway.translation.responses_reading import Said, said_in_chunk, said_in_completion
 from gateway.translation.responses_stream import Output
+from gateway.translation.responses_tools import tools_in_namespaces
 
 INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -30,7 +31,7 @@ class ResponsesTranslator:
     ) -> None:
         token = uuid.uuid4().hex
         self._clock = clock
-        self._output = Output(token)
+        self._output = Output(token, tools_in_namespaces(values))
         self._finish_reason = ""
         self._model = values.get("model") or "auto"
         self._service_tier = values.get("service_tier")

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.translation.fields import Fields
-from gateway.translation.responses_tools import refuse_asynchronous
+from gateway.translation.responses_tools import flat_name, refuse_asynchronous
 
 # Many providers know no `developer`, and some refuse it beside `system`.
 CHAT_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
@@ -129,7 +129,7 @@ def _add_output(conversation: _Conversation, item: Fields) -> None:
     call_id = item.need("call_id", str)
     content = _chat_content(item, "output", "user")
     _refuse_programs(item)
-    item.drop("id", "status", "name")
+    item.drop("id", "status", "name", "namespace")
     item.close()
     parts = [] if isinstance(content, str) else content
     others = [part for part in parts if part["type"] != "text"]
@@ -217,7 +217,8 @@ USER_PARTS = {"input_image": _image_part, "input_file": _file_part, "input_audio
 
 def _chat_call(item: Fields, kind: str) -> dict[str, Any]:
     call: dict[str, Any] = {"id": item.need("call_id", str)}
-    name = item.need("name", str)
+    name, namespace = item.need("name", str), item.take("namespace", str)
+    name = flat_name(namespace, name) if namespace else name
     if kind == "function_call":
         call |= {"type": "function", "function": {"name": name, "arguments": item.need("arguments", str)}}
     else:

@@ -129,10 +129,11 @@ class Call(OutputItem):
     kind: str
     input_name: str
 
-    def __init__(self, token: str, position: int, call_id: str, name: str) -> None:
+    def __init__(self, token: str, position: int, call_id: str, name: str, namespace: str = "") -> None:
         super().__init__(token, position)
         self.call_id = call_id
         self.name = name
+        self._namespace = {"namespace": namespace} if namespace else {}
         self._pieces: list[str] = []
 
     def extend(self, piece: str) -> list[Event]:
@@ -147,6 +148,7 @@ class Call(OutputItem):
             self.input_name: "" if self.is_open else "".join(self._pieces),
             "call_id": self.call_id,
             "name": self.name,
+            **self._namespace,
         }
 
     def _end_content(self) -> list[Event]:

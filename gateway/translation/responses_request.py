@@ -36,6 +36,7 @@ def chat_from_responses(values: Mapping[str, Any], target: ChatTarget) -> dict[s
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     _drop_defaults(request)
     request.take("model", str)
+    request.drop("client_metadata")  # an agent's own, for OpenAI's statistics
     request.close()
     return chat
 

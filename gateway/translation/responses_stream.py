@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +23,12 @@ class _HeardCall:
 
 
 class Output:
-    """The items of one response. `token` makes their ids unique."""
+    """The items of one response. `token` makes their ids unique; `namespaced` has the namespace and name of
+    tools by what the provider calls them."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, namespaced: Mapping[str, tuple[str, str]]) -> None:
         self._token = token
+        self._namespaced = namespaced
         self._items: list[OutputItem] = []
         self._message: Message | None = None
         self._calls: list[_HeardCall] = []
@@ -115,7 +118,8 @@ class Output:
             call_id = f"call_{self._token}{position:02x}"
         self._call_ids.add(call_id)
         make = CustomToolCall if call.is_custom else FunctionCall
-        call.item = make(self._token, position, call_id, call.name)
+        namespace, name = self._namespaced.get(call.name, ("", call.name))
+        call.item = make(self._token, position, call_id, name, namespace)
         self._begin(call.item, events)
         if call.early:
             events += call.item.extend("".join(call.early))

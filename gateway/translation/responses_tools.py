@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.translation.fields import Fields
 
+LONGEST_NAME = 64  # characters that providers take
+MARK_CHARACTERS = 8
 CHOICES = ("auto", "none", "required")
 
 
@@ -16,7 +19,7 @@ def chat_tools(values: Mapping[str, Any], request: Fields) -> dict[str, Any]:
     :raises InvalidRequest: also for a tool that the provider itself would have to run
     """
     chat: dict[str, Any] = {}
-    tools = [_chat_tool(tool) for tool in request.children("tools") or ()]
+    tools = [chat_tool for tool in request.children("tools") or () for chat_tool in _chat_tools_of(tool)]
     choice = _chat_tool_choice(values, request)
     parallel = request.take("parallel_tool_calls", bool)
     if tools:
@@ -29,15 +32,49 @@ def chat_tools(values: Mapping[str, Any], request: Fields) -> dict[str, Any]:
     return chat
 
 
+def flat_name(namespace: str, name: str) -> str:
+    """What a tool of a namespace is called where there are none."""
+    flat = f"{namespace}__{name}"
+    if len(flat) <= LONGEST_NAME:
+        return flat
+    mark = hashlib.sha256(flat.encode()).hexdigest()[:MARK_CHARACTERS]
+    return f"{flat[: LONGEST_NAME - MARK_CHARACTERS - 1]}_{mark}"
+
+
+def tools_in_namespaces(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The namespace and the name of each tool that has one, by its flat name. `values` have been translated
+    before, and so are well-formed."""
+    return {
+        flat_name(space["name"], tool["name"]): (space["name"], tool["name"])
+        for space in values.get("tools") or ()
+        if space["type"] == "namespace"
+        for tool in space.get("tools") or ()
+    }
+
+
 def refuse_asynchronous(call_or_tool: Fields) -> None:
     if call_or_tool.take("async", bool):
         raise call_or_tool.untranslatable("async")
 
 
-def _chat_tool(tool: Fields) -> dict[str, Any]:
-    kind = _kind_of_tool(tool)
-    chat: dict[str, Any] = {"name": tool.need("name", str)}
+def _chat_tools_of(tool: Fields) -> list[dict[str, Any]]:
+    kind = tool.need("type", str)
+    if kind != "namespace":
+        return [_chat_tool(tool, kind)]
+    namespace, description = tool.need("name", str), tool.take("description", str)
+    inner = tool.children("tools") or []
+    tool.close()
+    return [_chat_tool(each, each.need("type", str), namespace, description) for each in inner]
+
+
+def _chat_tool(tool: Fields, kind: str, namespace: str = "", about: str | None = None) -> dict[str, Any]:
+    """`about` says of the namespace what its tools have no other place for."""
+    _refuse_other_kinds(tool, kind)
+    name = tool.need("name", str)
+    chat: dict[str, Any] = {"name": flat_name(namespace, name) if namespace else name}
     _copy(tool, "description", str, chat)
+    if about:
+        chat["description"] = "\n\n".join(filter(None, (about, chat.get("description"))))
     if kind == "function":
         _copy(tool, "parameters", dict, chat)
         _copy(tool, "strict", bool, chat)
@@ -52,11 +89,9 @@ def _chat_tool(tool: Fields) -> dict[str, Any]:
     return {"type": kind, kind: chat}
 
 
-def _kind_of_tool(tool: Fields) -> str:
-    kind = tool.need("type", str)
+def _refuse_other_kinds(tool: Fields, kind: str) -> None:
     if kind not in ("function", "custom"):
         raise tool.untranslatable("type", kind)
-    return kind
 
 
 def _copy(fields: Fields, name: str, kind: type[object], chat: dict[str, Any]) -> None:
@@ -99,7 +134,8 @@ def _allowed_tools(choice: Fields) -> dict[str, Any]:
 
 
 def _named_tool(tool: Fields) -> dict[str, Any]:
-    kind = _kind_of_tool(tool)
+    kind = tool.need("type", str)
+    _refuse_other_kinds(tool, kind)
     chat = {"type": kind, kind: {"name": tool.need("name", str)}}
     tool.close()
     return chat

@@ -319,3 +319,14 @@ def test_whatever_a_provider_says_is_read_or_its_fault(choice: Any, message: Any
     except UpstreamError:
         return
     assert json.loads(body)["object"] == "response"
+
+
+def test_a_call_of_a_namespace_s_tool_comes_back_by_its_own_name() -> None:
+    tool = {"type": "function", "name": "forecast", "parameters": {}}
+    weather = {"type": "namespace", "name": "weather", "description": "", "tools": [tool]}
+    call = {"id": "c1", "type": "function", "function": {"name": "weather__forecast", "arguments": "{}"}}
+    completion = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    response = Response.model_validate_json(translator(tools=[weather]).whole(completion, USAGE, COST))
+    (item,) = response.output
+    assert item.type == "function_call"
+    assert (item.namespace, item.name, item.call_id) == ("weather", "forecast", "c1")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from gateway.translation.responses_request import chat_from_responses
+from gateway.translation.responses_tools import tools_in_namespaces
 from gateway.translation.target import ChatTarget
 
 TARGET = ChatTarget(reasoning=True, max_tokens_name="max_completion_tokens")
@@ -415,7 +416,6 @@ def test_an_earlier_response_is_refused_with_what_to_do_instead() -> None:
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type"),
         ({"tools": [{"type": "local_shell"}]}, "tools[0].type"),
-        ({"tools": [{"type": "namespace", "name": "n", "tools": []}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
@@ -464,7 +464,6 @@ def test_an_earlier_response_is_refused_with_what_to_do_instead() -> None:
         ({"input": [user([{"type": "refusal", "refusal": "no"}])]}, "input[0].content[0].type"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": ""}]}, "input[0].call_id"),
         ({"input": [{**call("a"), "arguments": {}}]}, "input[0].arguments"),
-        ({"input": [{**call("a"), "namespace": "n"}]}, "input[0].namespace"),
         ({"input": [{**call("a"), "caller": {"type": "program", "caller_id": "p"}}]}, "input[0].caller"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call_output", "call_id": "a"}]}, "input[0].output"),
@@ -590,3 +589,45 @@ def test_what_clients_add_to_the_items_that_they_got_is_left_out() -> None:
     chat = chat_from_responses({"input": items}, ChatTarget(reasoning=False, max_tokens_name="max_tokens"))
     assert "parsed" not in repr(chat)
     assert [message["role"] for message in chat["messages"]] == ["assistant", "tool"]
+
+
+FORECAST = {"type": "function", "name": "forecast", "description": "Days ahead.", "parameters": {}}
+WEATHER = {"type": "namespace", "name": "weather", "description": "The weather.", "tools": [FORECAST]}
+
+
+def test_tools_of_a_namespace_are_tools_by_both_names_and_described_by_both() -> None:
+    called = {"type": "function_call", "call_id": "c", "name": "forecast", "arguments": "{}"}
+    called["namespace"] = "weather"
+    answered = {"type": "function_call_output", "call_id": "c", "output": "4", "namespace": "weather"}
+    asked = chat([called, answered], tools=[WEATHER])
+    (tool,) = asked["tools"]
+    assert tool["function"]["name"] == "weather__forecast"
+    assert tool["function"]["description"] == "The weather.\n\nDays ahead."
+    assert asked["messages"][0]["tool_calls"][0]["function"]["name"] == "weather__forecast"
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "x" * 57])
+def test_a_long_name_is_shortened_to_what_providers_take_and_stays_its_own(name: str) -> None:
+    tools = [{**WEATHER, "tools": [{**FORECAST, "name": f"{name}{end}"} for end in ("a", "b")]}]
+    names = [tool["function"]["name"] for tool in chat(tools=tools)["tools"]]
+    assert len(set(names)) == 2
+    assert {len(each) for each in names} == {64}
+    known = tools_in_namespaces({"tools": tools})
+    assert [known[each] for each in names] == [("weather", f"{name}a"), ("weather", f"{name}b")]
+
+
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        ({**WEATHER, "tools": [{"type": "web_search"}]}, "tools[0].tools[0].type"),
+        ({**WEATHER, "tools": [WEATHER]}, "tools[0].tools[0].type"),
+        ({**WEATHER, "tools": [1]}, "tools[0].tools[0]"),
+        ({**WEATHER, "tools": 1}, "tools[0].tools"),
+        ({**WEATHER, "name": None}, "tools[0].name"),
+        ({**WEATHER, "colour": "red"}, "tools[0].colour"),
+    ],
+)
+def test_what_a_namespace_cannot_hold_is_refused_by_name(tool: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        chat(tools=[tool])
+    assert refused.value.param == param
