@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.billing import MOST_TOKENS
 from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.schema.base import ModelRequest
@@ -64,7 +65,7 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
     if request.stored and request.api not in model.apis:
         return InvalidRequest(
             f"{model.name}'s provider keeps no earlier answers; send the whole conversation instead.",
-            param=next((name for name in STORED_BY if request.body.values.get(name)), "input"),
+            param=next((name for name in STORED_BY if request.body.values.get(name) is not None), "input"),
         )
     missing = sorted(request.capabilities - model.capabilities)
     if missing:
@@ -73,7 +74,8 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
             f"{model.name} lacks what this request needs: {lacking}.", param=PARAMS.get(missing[0])
         )
     if model.context_window is not None:
-        tokens = request.prompt_tokens + (request.max_output_tokens or 0)
+        # Python refuses to write out the largest integers that a client can send.
+        tokens = request.prompt_tokens + min(request.max_output_tokens or 0, MOST_TOKENS)
         if tokens > model.context_window:
             return ContextTooLong(
                 f"{model.name} has a context window of {model.context_window} tokens; this request needs "

@@ -91,7 +91,11 @@ def _tool(tool: Fields) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.need("name", str)}
     if (description := tool.take("description", str)) is not None:
         function["description"] = description
-    function["parameters"] = tool.need("input_schema", dict)
+    schema = tool.need("input_schema", dict)
+    if schema.get("type") != "object":
+        # Arguments of any other type could not be the input of a `tool_use`.
+        raise tool.ill_typed("input_schema.type", "'object'")
+    function["parameters"] = schema
     if (strict := tool.take("strict", bool)) is not None:
         function["strict"] = strict
     if tool.take("defer_loading", bool):

@@ -30,6 +30,8 @@ def chat_from_responses(values: Mapping[str, Any], target: ChatTarget) -> dict[s
     chat |= _carried(request)
     limit = request.take("max_output_tokens", int)
     if limit is not None:
+        if limit < 1:
+            raise request.ill_typed("max_output_tokens", "a positive integer")
         chat[target.max_tokens_name] = limit
     chat |= _storage(request) | _logprobs(request) | _text(request) | _reasoning(request, target)
     if request.take("stream", bool):
