@@ -4,6 +4,7 @@ that were generated, and whether a stream has come to its end."""
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,6 +23,12 @@ LISTED_IN = {
     Api.RESPONSES: "output",
 }
 GENERATED = ("content", "text", "refusal", "thinking", "partial_json")
+# A field of generated text in JSON of which the end may be missing, and what stands for one character in it.
+GENERATED_TEXT = re.compile(
+    r'"(?:content|text|refusal|thinking|reasoning_content|name|arguments)"\s*:\s*"((?:[^"\\]|\\.)*)',
+    re.DOTALL,
+)
+ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 RESPONSE_ENDS = ("response.completed", "response.incomplete")
 
 
@@ -41,6 +48,13 @@ def output_characters(api: Api, answer: Mapping[str, Any]) -> int:
             return _length(text for item in _objects(answer.get("output")) for text in _texts_of_item(item))
         case Api.EMBEDDINGS:
             return 0
+
+
+def characters_so_far(beginning: bytes) -> int:
+    """Characters that were generated, as far as can be told, of a whole answer of which only the beginning
+    came."""
+    texts = GENERATED_TEXT.findall(beginning.decode(errors="replace"))
+    return _length(ESCAPE.sub("_", text) for text in texts)
 
 
 class StreamReader(ABC):

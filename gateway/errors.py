@@ -113,7 +113,8 @@ class ClientClosedRequest(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """`usage` is what the provider stated for the failed call, which it will bill."""
+    """`usage` is what the provider stated for the failed call, which it will bill. Where it had answered but
+    the answer broke off, `characters` are those that had been generated of what came; else None."""
 
     status = 502
     code = "upstream_error"
@@ -121,6 +122,7 @@ class UpstreamError(GatewayError):
     def __init__(self, message: str, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.usage = usage
+        self.characters: int | None = None
 
 
 class UpstreamTimeout(UpstreamError):

@@ -92,7 +92,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
         record_unanswered(exchange, prompt_usage(asked, sent=body.tell() > 0), failed=True)
         raise WorkerStopping from None
     except UpstreamError as error:
-        record_unanswered(exchange, error.usage or NO_USAGE, failed=True)
+        record_unanswered(exchange, failed_usage(asked, error), failed=True)
         raise
     if isinstance(answer, Refusal):
         record_unanswered(exchange, NO_USAGE, failed=True)
@@ -161,6 +161,13 @@ def read_body(timeout: float) -> bytes:
 def prompt_usage(asked: ModelRequest, *, sent: bool) -> Usage:
     """What a provider will bill for a request that nobody waits for any more."""
     return usage_estimated(asked.prompt_tokens, 0) if sent else NO_USAGE
+
+
+def failed_usage(asked: ModelRequest, error: UpstreamError) -> Usage:
+    """What a provider will bill for an answer that it could not give whole."""
+    if error.usage is not None:
+        return error.usage
+    return NO_USAGE if error.characters is None else usage_estimated(asked.prompt_tokens, error.characters)
 
 
 def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:

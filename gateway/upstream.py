@@ -15,7 +15,7 @@ import gevent
 import requests
 import urllib3
 
-from gateway.answers import is_answer
+from gateway.answers import characters_so_far, is_answer
 from gateway.apis import Api
 from gateway.billing import usage_stated
 from gateway.catalog import Model
@@ -103,15 +103,18 @@ class Upstream:
         kind = response.headers.get("Content-Type", "").lower()
         if stream and response.status_code == 200 and kind.startswith("text/event-stream"):
             return AnswerStream(response, upstream_headers(response.headers, model.api_key))
-        with _translating_errors(), response:
-            if 400 <= response.status_code < 500:
-                return _refusal(model, response)
-            if response.status_code != 200:
-                raise UpstreamError(
-                    f"{model.name} answered with status {response.status_code}.",
-                    usage_stated(api, _json_object(response.content)),
-                )
-            return _answer(model, api, response)
+        with response:
+            body_received, failure = _received(response)
+        if response.status_code == 200:
+            return _answer(model, api, response, body_received, failure)
+        if failure is not None:
+            raise failure
+        if 400 <= response.status_code < 500:
+            return _refusal(model, response, body_received)
+        raise UpstreamError(
+            f"{model.name} answered with status {response.status_code}.",
+            usage_stated(api, _json_object(body_received)),
+        )
 
     def count_tokens(self, model: Model, body: BytesIO, headers: Mapping[str, str]) -> Answer | Refusal:
         """Ask `model`, whose provider serves Messages, for the length of a prompt in tokens.
@@ -120,13 +123,15 @@ class Upstream:
         """
         path = f"{Api.MESSAGES.path}/count_tokens"
         with self._post(model, path, body, stream=False, headers=headers) as response:
-            if 400 <= response.status_code < 500:
-                return _refusal(model, response)
-            values = _json_object(response.content)
-            if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
-                raise UpstreamError(f"{model.name} did not count the tokens.")
-            kept = upstream_headers(response.headers, model.api_key)
-            return Answer(response.content, values, kept)
+            counted, failure = _received(response)
+        if failure is not None:
+            raise failure
+        if 400 <= response.status_code < 500:
+            return _refusal(model, response, counted)
+        values = _json_object(counted)
+        if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
+            raise UpstreamError(f"{model.name} did not count the tokens.")
+        return Answer(counted, values, upstream_headers(response.headers, model.api_key))
 
     def _post(
         self, model: Model, path: str, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
@@ -138,25 +143,42 @@ class Upstream:
                 headers={**headers_for(model, path, stream=stream), **headers},
                 timeout=self._timeout,
                 allow_redirects=False,
-                stream=stream,
+                stream=True,
             )
 
 
-def _answer(model: Model, api: Api, response: requests.Response) -> Answer:
-    values = _json_object(response.content)
-    if not is_answer(api, values):
-        raise UpstreamError(
-            f"{model.name} answered with something that is no answer.", usage_stated(api, values)
-        )
-    return Answer(response.content, values, upstream_headers(response.headers, model.api_key))
+def _received(response: requests.Response) -> tuple[bytes, UpstreamError | None]:
+    """The body, or as much of it as came before it broke off, and how it did."""
+    body = bytearray()
+    try:
+        with _translating_errors():
+            while piece := response.raw.read1(READ_BYTES, decode_content=True):
+                body += piece
+    except UpstreamError as failure:
+        return bytes(body), failure
+    return bytes(body), None
 
 
-def _refusal(model: Model, response: requests.Response) -> Refusal:
-    values, headers = _json_object(response.content), upstream_headers(response.headers, model.api_key)
+def _answer(
+    model: Model, api: Api, response: requests.Response, body: bytes, failure: UpstreamError | None
+) -> Answer:
+    values = _json_object(body)
+    if failure is None and is_answer(api, values):
+        return Answer(body, values, upstream_headers(response.headers, model.api_key))
+    cut = failure is not None or (not values and body.lstrip().startswith(b"{"))
+    failure = failure or UpstreamError(f"{model.name} answered with something that is no answer.")
+    failure.usage = usage_stated(api, values)
+    # Who has said 200 will bill the answer, though it never came whole.
+    failure.characters = characters_so_far(body) if cut else None
+    raise failure
+
+
+def _refusal(model: Model, response: requests.Response, body: bytes) -> Refusal:
+    values, headers = _json_object(body), upstream_headers(response.headers, model.api_key)
     told: bytes | None = None
     if isinstance(values.get("error"), dict):
         with suppress(RecursionError):
-            told = without_key(response.content, values, model.api_key)
+            told = without_key(body, values, model.api_key)
     return Refusal(response.status_code, told, headers)
 
 
