@@ -72,9 +72,7 @@ def test_a_million_costs_add_up_to_the_exact_sum(
                 replies = pipeline.execute()
             worst = max(worst, abs(Decimal(replies[-1]) - exact))
     with capsys.disabled():
-        print(
-            f"\n{REQUESTS:,} costs, {exact:.9f} USD in all, the counter never further off than {worst:.1e} USD"
-        )
+        print(f"\n{REQUESTS:,} costs, {exact:.9f} USD in all, never off by more than {worst:.1e} USD")
     assert worst <= TOLERANCE
 
 
