@@ -241,7 +241,7 @@ good_items = (
     )
     | st.fixed_dictionaries({"type": st.just("reasoning"), "id": texts, "summary": st.just([])})
 )
-good_tools = st.fixed_dictionaries(
+functions = st.fixed_dictionaries(
     {"type": st.just("function"), "name": st.sampled_from(["weather", "time"])},
     optional={
         "parameters": st.just(SCHEMA) | st.dictionaries(any_text, any_json, max_size=2),
@@ -249,10 +249,15 @@ good_tools = st.fixed_dictionaries(
         "strict": st.booleans(),
     },
 )
+namespaces = st.fixed_dictionaries(
+    {"type": st.just("namespace"), "name": texts, "tools": st.lists(functions, max_size=2)},
+    optional={"description": texts},
+)
+good_tools = functions | namespaces
 good_requests = st.fixed_dictionaries(
     {
-        # Not the dear one, which is slow.
-        "model": st.just("CheapModel"),
+        # The policy seldom takes the dear one, which is slow, for texts so short.
+        "model": st.sampled_from(["CheapModel", "auto"]),
         "input": texts | st.lists(good_items, min_size=1, max_size=3),
         "tools": st.lists(good_tools, min_size=1, max_size=2),
     },
