@@ -29,6 +29,7 @@ class Asked:
 
     path: str
     headers: Message[str, str]
+    body: bytes
 
     @property
     def key(self) -> str:
@@ -244,14 +245,15 @@ def echoing_headers(key: str) -> list[tuple[str, str]]:
 def echoing_provider() -> Iterator[EchoProvider]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked = Asked(self.path, self.headers)
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked = Asked(self.path, self.headers, body)
             provider.asked.append(asked)
             way, _, api = self.path.lstrip("/").partition("/v1/")
-            self._send(WAYS[way](Call(api, asked.key, body.get("stream") is True)), asked.key)
+            stream = json.loads(body).get("stream") is True
+            self._send(WAYS[way](Call(api, asked.key, stream)), asked.key)
 
         def do_GET(self) -> None:
-            provider.asked.append(Asked(self.path, self.headers))
+            provider.asked.append(Asked(self.path, self.headers, b""))
             self._send(Reply(200, [b"{}"]), "")
 
         def _send(self, reply: Reply, key: str) -> None:
