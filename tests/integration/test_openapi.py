@@ -33,12 +33,12 @@ from tests.support.refusals import assert_error_shape
 
 METHODS_OF_HTTP = {"HEAD", "OPTIONS"}  # which Flask adds to every route by itself
 EXAMPLES = {
-    "/v1/chat/completions": 150,
-    "/v1/responses": 100,
-    "/v1/messages": 100,
-    "/v1/messages/count_tokens": 40,
-    "/v1/completions": 40,
-    "/v1/embeddings": 40,
+    "/v1/chat/completions": 100,
+    "/v1/responses": 60,
+    "/v1/messages": 60,
+    "/v1/messages/count_tokens": 30,
+    "/v1/completions": 30,
+    "/v1/embeddings": 30,
 }
 TRANSLATED = ["/v1/responses", "/v1/messages"]
 
