@@ -14,8 +14,10 @@ from gateway.billing import Usage
 from gateway.catalog import Model
 from gateway.dialect import error_event
 from gateway.errors import GatewayError
+from gateway.jsontext import JsonObject
 from gateway.prices import charge
 from gateway.schema.base import ModelRequest
+from gateway.schema.chat import ChatRequest
 from gateway.sse import Event, with_values
 from gateway.translation.messages_answer import MessagesTranslator
 from gateway.translation.messages_request import chat_from_messages
@@ -29,6 +31,11 @@ class Passage(ABC):
 
     api: Api
     body: bytes
+
+    @property
+    @abstractmethod
+    def prompt_tokens(self) -> int:
+        """The likely tokens of what the provider is sent."""
 
     @abstractmethod
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
@@ -69,9 +76,14 @@ class PassThrough(Passage):
     def __init__(self, request: ModelRequest, model: Model) -> None:
         self.api = request.api
         self.body = request.body_for(model.upstream_name)
+        self._request = request
         self._include_usage = request.include_usage
         self._price = model.price
         self._events = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._request.prompt_tokens
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return body
@@ -110,7 +122,12 @@ class Translated(Passage):
         else:
             chat = chat_from_responses(values, target)
             self._translator = ResponsesTranslator(values, request.prompt_tokens)
+        self._chat = chat
         self.body = json.dumps({"model": model.upstream_name, **chat}, ensure_ascii=False).encode()
+
+    @property
+    def prompt_tokens(self) -> int:
+        return ChatRequest(JsonObject("", self._chat, {})).prompt_tokens
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return self._translator.whole(values, usage, cost)

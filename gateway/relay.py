@@ -29,7 +29,6 @@ from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger
 from gateway.passage import Passage
-from gateway.schema.base import ModelRequest
 from gateway.sse import Event
 from gateway.upstream import AnswerStream
 
@@ -41,14 +40,12 @@ class Relay:
     def __init__(
         self,
         exchange: Exchange,
-        request: ModelRequest,
         passage: Passage,
         stream: AnswerStream,
         ledger: Ledger,
         connection: Any,
     ) -> None:
         self._exchange = exchange
-        self._request = request
         self._passage = passage
         self._stream = stream
         self._ledger = ledger
@@ -164,7 +161,7 @@ class Relay:
         return passed_on, None
 
     def _estimate(self) -> Usage:
-        return usage_estimated(self._request.prompt_tokens, self._reader.characters)
+        return usage_estimated(self._passage.prompt_tokens, self._reader.characters)
 
     def _usage_so_far(self) -> Usage:
         """Of a broken answer. What its provider has stated may be older than what it has sent since."""

@@ -81,25 +81,25 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
             )
         exchange.upstream_request_id = answer.headers.request_id
         if isinstance(answer, AnswerStream):
-            relay = Relay(exchange, asked, way, answer, ledger, connection)
+            relay = Relay(exchange, way, answer, ledger, connection)
             relay.await_first_event()
             return event_stream(relay, answer.headers.passed)
     except ClientLeft:
         exchange.client_left = True
-        record_unanswered(exchange, prompt_usage(asked, sent=body.tell() > 0), failed=False)
+        record_unanswered(exchange, prompt_usage(way, sent=body.tell() > 0), failed=False)
         raise ClientClosedRequest("The client closed its side of the connection.") from None
     except gevent.GreenletExit:
-        record_unanswered(exchange, prompt_usage(asked, sent=body.tell() > 0), failed=True)
+        record_unanswered(exchange, prompt_usage(way, sent=body.tell() > 0), failed=True)
         raise WorkerStopping from None
     except UpstreamError as error:
-        record_unanswered(exchange, failed_usage(asked, error), failed=True)
+        record_unanswered(exchange, failed_usage(way, error), failed=True)
         raise
     if isinstance(answer, Refusal):
         record_unanswered(exchange, NO_USAGE, failed=True)
         refused = refusal_body(asked.api, way.api, answer.status, answer.body, model.name)
         return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     usage = usage_stated(way.api, answer.values) or usage_estimated(
-        asked.prompt_tokens, output_characters(way.api, answer.values)
+        way.prompt_tokens, output_characters(way.api, answer.values)
     )
     cost = charge(model.price, usage)
     try:
@@ -158,16 +158,16 @@ def read_body(timeout: float) -> bytes:
     return body
 
 
-def prompt_usage(asked: ModelRequest, *, sent: bool) -> Usage:
+def prompt_usage(way: Passage, *, sent: bool) -> Usage:
     """What a provider will bill for a request that nobody waits for any more."""
-    return usage_estimated(asked.prompt_tokens, 0) if sent else NO_USAGE
+    return usage_estimated(way.prompt_tokens, 0) if sent else NO_USAGE
 
 
-def failed_usage(asked: ModelRequest, error: UpstreamError) -> Usage:
+def failed_usage(way: Passage, error: UpstreamError) -> Usage:
     """What a provider will bill for an answer that it could not give whole."""
     if error.usage is not None:
         return error.usage
-    return NO_USAGE if error.characters is None else usage_estimated(asked.prompt_tokens, error.characters)
+    return NO_USAGE if error.characters is None else usage_estimated(way.prompt_tokens, error.characters)
 
 
 def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:

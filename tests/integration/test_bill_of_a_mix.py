@@ -43,7 +43,7 @@ pytestmark = pytest.mark.timeout(400)
 # Nobody leaves the first group, so its answers may come fast. The others are slow enough for clients to leave
 # between two tokens, at the pace of real models.
 FAST = {"FIRST_TOKEN_SECONDS": "0.02", "TOKEN_INTERVAL_SECONDS": "0.001"}
-STEADY = {"FIRST_TOKEN_SECONDS": "0.2", "TOKEN_INTERVAL_SECONDS": "0.025"}
+STEADY = {"FIRST_TOKEN_SECONDS": "0.3", "TOKEN_INTERVAL_SECONDS": "0.025"}
 PACKAGES = {"CheapModel": "cheap_model", "ExpensiveModel": "expensive_model"}
 PRICES = {
     "CheapModel": "input = 0.10\ncached_input = 0.025\noutput = 0.40",

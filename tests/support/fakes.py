@@ -97,7 +97,7 @@ class RelaySetting:
         body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
         chat = parse_chat_request(json.dumps(body).encode())
         way = passage(chat, self.model)
-        self.relay = Relay(self.exchange, chat, way, self.stream, self.ledger, None)
+        self.relay = Relay(self.exchange, way, self.stream, self.ledger, None)
 
     def start(self) -> RelaySetting:
         self.relay.await_first_event()

@@ -144,7 +144,7 @@ def _planned(rng: random.Random, number: int, prompts: list[str], fault: str | N
 def _leave(rng: random.Random, stream: bool) -> Leave:
     if stream and rng.random() < 0.75:
         return Leave(events=rng.randint(1, 12))
-    return Leave(seconds=rng.uniform(0.0, 0.15))
+    return Leave(seconds=rng.uniform(0.02, 0.2))
 
 
 def _group_of(cached: bool, states_prompt_first: bool, fault: str | None, leave: Leave | None) -> Group:

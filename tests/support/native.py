@@ -50,7 +50,7 @@ class NativeRelaySetting(RelaySetting):
         self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
         asked = short_request(self.api, stream=True)
         way = passage(asked, self.model)
-        self.relay = Relay(self.exchange, asked, way, self.stream, self.ledger, None)
+        self.relay = Relay(self.exchange, way, self.stream, self.ledger, None)
 
 
 def events_of(sent: bytes) -> list[dict[str, Any]]:
