@@ -8,6 +8,7 @@ from typing import Any
 from gateway.errors import InvalidRequest
 from gateway.translation.fields import Fields
 from gateway.translation.messages_content import chat_messages, system_messages
+from gateway.translation.strict_schema import is_strict
 from gateway.translation.target import ChatTarget
 
 # Budgets of thinking tokens up to which an effort serves; `high` for any above.
@@ -161,7 +162,7 @@ def _response_format(format: Fields) -> dict[str, Any]:
     format.close()
     return {
         "type": "json_schema",
-        "json_schema": {"name": SCHEMA_NAME, "schema": schema, "strict": True},
+        "json_schema": {"name": SCHEMA_NAME, "schema": schema, "strict": is_strict(schema)},
     }
 
 

@@ -19,6 +19,7 @@ REASONING = ChatTarget(reasoning=True, max_tokens_name="max_completion_tokens")
 HELLO = {"role": "user", "content": "Hello"}
 HINT = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+CLOSED = {**SCHEMA, "additionalProperties": False}
 WEATHER = {"name": "weather", "description": "Of a city.", "input_schema": SCHEMA}
 PNG = {"type": "base64", "media_type": "image/png", "data": "iVBORw0="}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
@@ -290,12 +291,21 @@ def test_thinking_becomes_an_effort_where_the_model_reasons(
 
 @pytest.mark.parametrize("where", ["output_format", "output_config"])
 def test_a_schema_of_the_answer_is_demanded_strictly(where: str) -> None:
-    wanted = {"type": "json_schema", "schema": SCHEMA}
+    wanted = {"type": "json_schema", "schema": CLOSED}
     fields = {where: wanted if where == "output_format" else {"format": wanted}}
     chat = translate(PLAIN, **fields)
     assert chat["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+        "json_schema": {"name": "answer", "schema": CLOSED, "strict": True},
+    }
+
+
+def test_a_schema_that_openai_would_refuse_as_strict_is_not_called_so() -> None:
+    wanted = {"type": "json_schema", "schema": SCHEMA}
+    assert translate(PLAIN, output_format=wanted)["response_format"]["json_schema"] == {
+        "name": "answer",
+        "schema": SCHEMA,
+        "strict": False,
     }
 
 
