@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +26,17 @@ class Ending:
             if isinstance(choice.get(name), str):
                 self.matched = choice[name]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer stopped before its end, by the limit or by a filter."""
+        return self.finish_reason in STOP_REASONS
+
     def fields(self) -> dict[str, Any]:
         """`stop_reason` and `stop_sequence`. A forced tool call ends with `stop` at OpenAI; what calls no
         tool must not claim to wait for one."""
         if self.refused:
             reason = "refusal"
-        elif self.finish_reason in STOP_REASONS:
+        elif self.is_cut:
             reason = STOP_REASONS[self.finish_reason]
         elif self.called:
             reason = "tool_use"
@@ -46,41 +48,16 @@ class Ending:
 
 
 def first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """The choice that counts, or None where there is none, as in a chunk with the usage alone."""
-    for choice in _objects(answer.get("choices")):
+    """The choice that counts, or None where there is none, as in a chunk with the usage alone.
+
+    :raises UpstreamError: for what holds no choices, and where the choice tells that it broke off
+    """
+    for choice in objects_of(answer.get("choices")):
         if choice.get("index") in (None, 0):
+            if _is_broken(choice):
+                raise UpstreamError("The provider broke off its answer.")
             return choice
     return None
-
-
-def calls_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The tool calls of a message or delta, or its legacy function call as one where it has no others."""
-    calls = _objects(message.get("tool_calls"))
-    yield from calls
-    legacy = message.get("function_call")
-    if legacy and not calls:
-        yield {"function": legacy}
-
-
-def function_of(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if function is None:
-        return {}
-    if not isinstance(function, dict):
-        raise unreadable()
-    return function
-
-
-def arguments_text(arguments: object) -> str:
-    """The arguments of a call as the JSON that they should be; some providers give the object itself."""
-    if isinstance(arguments, dict):
-        try:
-            return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-        except RecursionError:
-            raise unreadable() from None
-    if arguments is None or isinstance(arguments, str):
-        return arguments or ""
-    raise unreadable()
 
 
 def text_of(content: object) -> str:
@@ -101,17 +78,7 @@ def unreadable() -> UpstreamError:
     return UpstreamError("The provider's answer cannot be read as a completion.")
 
 
-def arguments_of(text: str) -> dict[str, Any] | None:
-    """The JSON object that a call's arguments are, or None where they are none."""
-    try:
-        # Models put raw line breaks into strings.
-        values = json.loads(text, strict=False, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
+def objects_of(value: object) -> list[dict[str, Any]]:
     """The objects of a list, none where it is null."""
     if value is None:
         return []
@@ -120,12 +87,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return value
 
 
-def _refuse(name: str) -> float:
-    raise ValueError(name)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(digits)
-    return number
+def _is_broken(choice: dict[str, Any]) -> bool:
+    """Whether the provider says, in one of OpenRouter's ways, that it could not go on."""
+    error = choice.get("error")
+    return choice.get("finish_reason") == "error" or (isinstance(error, dict) and bool(error))

@@ -12,18 +12,9 @@ from typing import Any
 
 from gateway.billing import Usage
 from gateway.errors import GatewayError
-from gateway.translation.choice import (
-    Ending,
-    arguments_of,
-    arguments_text,
-    calls_of,
-    first_choice,
-    function_of,
-    string_of,
-    text_of,
-    unreadable,
-)
-from gateway.translation.messages_blocks import Block, BlockQueue, CallFinder, Kind, new_tool_id
+from gateway.translation.calls import CallFinder, CallPiece, HeardCall, arguments_of, call_pieces
+from gateway.translation.choice import Ending, first_choice, string_of, text_of, unreadable
+from gateway.translation.messages_blocks import Block, BlockQueue, Kind, ToolIds
 
 ERROR_TYPES = {
     401: "authentication_error",
@@ -47,6 +38,7 @@ class MessagesTranslator:
         self._started = False
         self._blocks = BlockQueue()
         self._calls = CallFinder()
+        self._by_call: dict[HeardCall, Block] = {}
         self._ending = Ending()
 
     def whole(self, completion: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
@@ -66,12 +58,13 @@ class MessagesTranslator:
         if refusal := string_of(message.get("refusal")):
             content.append({"type": "text", "text": refusal})
             ending.refused = True
-        for call in calls_of(message):
+        ids = ToolIds()
+        for call in call_pieces(message):
             ending.called = True
-            block = _tool_use(call)
+            block = _tool_use(call, ids)
             if block is not None:
                 content.append(block)
-            elif ending.finish_reason != "length":
+            elif not ending.is_cut:
                 raise unreadable()
         return json_bytes(
             _message(completion) | {"content": content, **ending.fields(), "usage": _usage(usage, cost)}
@@ -92,7 +85,11 @@ class MessagesTranslator:
         return _sse(found)
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
-        """The rest of a whole answer: what waits, and why and with what usage it ended."""
+        """The rest of a whole answer: what waits, and why and with what usage it ended.
+
+        :raises UpstreamError: where it calls a tool with what is no object, and no chunk told that it ended
+        """
+        self._check_inputs()
         found = [] if self._started else [self._start({})]
         found += self._blocks.end()
         found.append({"type": "message_delta", "delta": self._ending.fields(), "usage": _usage(usage, cost)})
@@ -118,10 +115,12 @@ class MessagesTranslator:
             raise unreadable()
         self._take_text("text", text_of(delta.get("content")))
         self._take_text("refusal", string_of(delta.get("refusal")))
-        for call in calls_of(delta):
-            self._take_call(call)
-        if self._ending.finish_reason and self._calls.nameless:
+        for piece in call_pieces(delta):
+            self._take_call(piece)
+        if self._ending.finish_reason and self._calls.has_nameless:
             raise unreadable()
+        if choice.get("finish_reason"):
+            self._check_inputs()
 
     def _take_text(self, kind: Kind, text: str) -> None:
         if not text:
@@ -133,14 +132,24 @@ class MessagesTranslator:
             self._blocks.put(block)
         block.add(text)
 
-    def _take_call(self, call: dict[str, Any]) -> None:
-        function = function_of(call)
-        index, identity, name = call.get("index"), string_of(call.get("id")), string_of(function.get("name"))
-        block, new = self._calls.find(index, identity, name)
-        if new:
+    def _take_call(self, piece: CallPiece) -> None:
+        if piece.is_custom:
+            raise unreadable()
+        call = self._calls.take(piece)
+        block = self._by_call.get(call)
+        if block is None:
+            block = self._by_call[call] = Block("tool_use", call)
             self._blocks.put(block)
         self._ending.called = self._ending.called or not block.nameless
-        block.add(arguments_text(function.get("arguments")))
+        block.add(piece.text)
+
+    def _check_inputs(self) -> None:
+        """Refuse an answer that counts as whole though the arguments of a call are none: Anthropic's client
+        would call the tool without them."""
+        if not self._ending.is_cut and any(
+            call.name and _input_of(call.text) is None for call in self._calls.calls
+        ):
+            raise unreadable()
 
 
 def error_body(error: GatewayError) -> dict[str, Any]:
@@ -149,19 +158,8 @@ def error_body(error: GatewayError) -> dict[str, Any]:
 
 
 def translated_refusal(status: int, body: bytes) -> bytes:
-    """A provider's 4xx in Anthropic's shape. Its message is kept where it has one at a usual place."""
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        values = None
-    if isinstance(values, list) and values:
-        values = values[0]  # Gemini
-    message = ""
-    if isinstance(values, dict):
-        detail = values.get("error")
-        if isinstance(detail, dict):
-            detail = detail.get("message")
-        message = string_of(detail) or string_of(values.get("message")) or string_of(values.get("detail"))
+    """A provider's 4xx, whose `body` has the shape of OpenAI's errors, in Anthropic's."""
+    message = string_of(json.loads(body)["error"].get("message"))
     return json_bytes(_error(status, message or f"The provider refused the request with status {status}."))
 
 
@@ -215,15 +213,16 @@ def _usage(usage: Usage, cost: Decimal | None = None) -> dict[str, Any]:
     return found
 
 
-def _tool_use(call: dict[str, Any]) -> dict[str, Any] | None:
+def _tool_use(call: CallPiece, ids: ToolIds) -> dict[str, Any] | None:
     """The block of a whole call, or None where its arguments are no JSON object."""
-    function = function_of(call)
-    name = string_of(function.get("name"))
-    if not name:
+    if call.is_custom or not call.name:
         raise unreadable()
-    text = arguments_text(function.get("arguments"))
-    arguments = arguments_of(text) if text.strip() else {}
+    arguments = _input_of(call.text)
     if arguments is None:
         return None
-    identity = string_of(call.get("id")) or new_tool_id()
-    return {"type": "tool_use", "id": identity, "name": name, "input": arguments}
+    return {"type": "tool_use", "id": ids.give(call.id), "name": call.name, "input": arguments}
+
+
+def _input_of(text: str) -> dict[str, Any] | None:
+    """What a call's arguments are, which some providers leave out or call null where there are none."""
+    return {} if text.strip() in ("", "null") else arguments_of(text)

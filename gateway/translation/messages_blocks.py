@@ -9,57 +9,57 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from gateway.translation.choice import arguments_of
+from gateway.translation.calls import HeardCall
 
 Kind = Literal["text", "refusal", "tool_use"]
 Event = dict[str, Any]
 
 
 class Block:
-    """One content block on its way, with the pieces that came and have not been sent."""
+    """One content block on its way, with the pieces that came and have not been sent: a text or a refusal,
+    or the `call` that it is of."""
 
-    def __init__(self, kind: Kind, identity: str = "", name: str = "") -> None:
+    def __init__(self, kind: Kind, call: HeardCall | None = None) -> None:
         self.kind = kind
-        self.identity = identity
-        self.name = name
-        self._arrived: list[str] = []
-        self._sent = 0
+        self.call = call
+        self._pieces: list[str] = []
+        self._holds = call is not None
         # Half of a surrogate pair waits in it for the other half, which may come with the next piece.
         self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
 
     def add(self, piece: str) -> None:
-        if self.kind == "tool_use" and not self._arrived:
-            # Anthropic's client parses all that it has after every piece, and takes mere space for an end.
-            piece = piece.lstrip(" \t\r\n")
-        if piece:
-            self._arrived.append(piece)
+        self._pieces.append(piece)
 
     @property
     def nameless(self) -> bool:
         """Whether this is a call of which nobody can yet tell whom it calls."""
-        return self.kind == "tool_use" and not self.name
+        return self.call is not None and not self.call.name
 
     @property
     def complete(self) -> bool:
         """Whether nothing can follow, once another block has begun."""
-        return self.kind != "tool_use" or arguments_of("".join(self._arrived)) is not None
-
-    def start(self, index: int) -> Event:
-        content: dict[str, Any] = {"type": "text", "text": ""}
-        if self.kind == "tool_use":
-            identity = self.identity or new_tool_id()
-            content = {"type": "tool_use", "id": identity, "name": self.name, "input": {}}
-        return {"type": "content_block_start", "index": index, "content_block": content}
+        return self.call is None or self.call.is_whole
 
     def deltas(self, index: int, *, final: bool = False) -> Iterator[Event]:
         """What has come since the last call, as one delta."""
-        text = "".join(self._arrived[self._sent :]).encode("utf-16-le", "surrogatepass")
-        self._sent = len(self._arrived)
+        text = self._taken().encode("utf-16-le", "surrogatepass")
         if piece := self._decoder.decode(text, final):
             delta = {"type": "text_delta", "text": piece}
-            if self.kind == "tool_use":
+            if self.call is not None:
                 delta = {"type": "input_json_delta", "partial_json": piece}
             yield {"type": "content_block_delta", "index": index, "delta": delta}
+
+    def _taken(self) -> str:
+        text = "".join(self._pieces)
+        if self._holds:
+            # Anthropic's client parses all that it has after every piece, and takes mere space for an end.
+            # Nor must it get the null that some providers give for no arguments.
+            if "null".startswith(text.strip()):
+                return ""
+            self._holds = False
+            text = text.lstrip(" \t\r\n")
+        self._pieces.clear()
+        return text
 
 
 class BlockQueue:
@@ -72,6 +72,7 @@ class BlockQueue:
         self._open: Block | None = None
         self._index = -1
         self._ripe = False
+        self._ids = ToolIds()
 
     def put(self, block: Block) -> None:
         self._waiting.append(block)
@@ -106,7 +107,10 @@ class BlockQueue:
         self._open = self._waiting.popleft()
         self._index += 1
         self._ripe = bool(self._waiting) and self._open.complete
-        yield self._open.start(self._index)
+        content: dict[str, Any] = {"type": "text", "text": ""}
+        if (call := self._open.call) is not None:
+            content = {"type": "tool_use", "id": self._ids.give(call.id), "name": call.name, "input": {}}
+        yield {"type": "content_block_start", "index": self._index, "content_block": content}
 
     def _stop(self) -> Iterator[Event]:
         if self._open is not None:
@@ -115,41 +119,14 @@ class BlockQueue:
             self._open = None
 
 
-class CallFinder:
-    """Tells to which call a delta belongs. Providers number the calls, but some number all of them 0 and
-    tell them apart by id, some give neither, and some a new id with every piece of one call."""
+class ToolIds:
+    """The ids of one message's calls. Clients tell calls apart by them, so each must have its own."""
 
     def __init__(self) -> None:
-        self._calls: list[Block] = []
-        self._by_index: dict[int, Block] = {}
+        self._given: set[str] = set()
 
-    @property
-    def nameless(self) -> bool:
-        """Whether there is a call that lacks its name."""
-        return any(call.nameless for call in self._calls)
-
-    def find(self, index: object, identity: str, name: str) -> tuple[Block, bool]:
-        """The block of the call, and whether it is a new one."""
-        known = self._known(index, identity, name)
-        if known is not None:
-            other = identity and known.identity and identity != known.identity
-            if not (other and name):
-                known.identity = known.identity or identity
-                known.name = known.name or name
-                return known, False
-        call = Block("tool_use", identity, name)
-        self._calls.append(call)
-        if isinstance(index, int):
-            self._by_index[index] = call
-        return call, True
-
-    def _known(self, index: object, identity: str, name: str) -> Block | None:
-        if isinstance(index, int):
-            return self._by_index.get(index)
-        same = (call for call in self._calls if identity and call.identity == identity)
-        last = self._calls[-1] if self._calls and not name else None
-        return next(same, last)
-
-
-def new_tool_id() -> str:
-    return f"toolu_{uuid.uuid4().hex}"
+    def give(self, stated: str) -> str:
+        """The id that the provider has `stated`, or a new one where that is missing or another call's."""
+        identity = stated if stated and stated not in self._given else f"toolu_{uuid.uuid4().hex}"
+        self._given.add(identity)
+        return identity

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from gateway.translation.choice import arguments_of
+from gateway.translation.calls import HeardCall
 
 Event = dict[str, Any]
 
@@ -124,20 +124,28 @@ class Message(OutputItem):
 
 
 class Call(OutputItem):
-    """A call of one of the client's tools. What it is called with comes in pieces."""
+    """A call of one of the client's tools, under the id and name that the client knows. What it is called
+    with comes in pieces."""
 
     kind: str
     input_name: str
 
-    def __init__(self, token: str, position: int, call_id: str, name: str, namespace: str = "") -> None:
+    def __init__(
+        self, token: str, position: int, heard: HeardCall, call_id: str, name: str, namespace: str
+    ) -> None:
         super().__init__(token, position)
         self.call_id = call_id
         self.name = name
         self._namespace = {"namespace": namespace} if namespace else {}
-        self._pieces: list[str] = []
+        self._heard = heard
+        self._input = ""  # stays empty until it is whole
+
+    @property
+    def is_whole(self) -> bool:
+        return self._heard.is_whole
 
     def extend(self, piece: str) -> list[Event]:
-        self._pieces.append(piece)
+        """Tell of a piece that has been heard."""
         return [self._of_content(f"response.{self.kind}_{self.input_name}.delta", delta=piece)]
 
     def value(self) -> dict[str, Any]:
@@ -145,14 +153,15 @@ class Call(OutputItem):
             "id": self.id,
             "type": self.kind,
             "status": self.status,
-            self.input_name: "" if self.is_open else "".join(self._pieces),
+            self.input_name: self._input,
             "call_id": self.call_id,
             "name": self.name,
             **self._namespace,
         }
 
     def _end_content(self) -> list[Event]:
-        whole = {self.input_name: "".join(self._pieces)}
+        self._input = self._heard.text
+        whole = {self.input_name: self._input}
         return [self._of_content(f"response.{self.kind}_{self.input_name}.done", **whole)]
 
 
@@ -161,17 +170,15 @@ class FunctionCall(Call):
     kind = "function_call"
     input_name = "arguments"
 
-    @property
-    def is_whole(self) -> bool:
-        # A look at the end first: the whole text is read again only where it can be complete.
-        if not self._pieces or not self._pieces[-1].rstrip().endswith("}"):
-            return False
-        return arguments_of("".join(self._pieces)) is not None
+    def close(self, status: str) -> list[Event]:
+        if status != "completed" or self._heard.text.strip():
+            return super().close(status)
+        # A call without arguments; clients read them as JSON all the same.
+        self._heard.add("{}")
+        return self.extend("{}") + super().close(status)
 
 
 class CustomToolCall(Call):
     id_prefix = "ctc"
     kind = "custom_tool_call"
     input_name = "input"
-
-    is_whole = False  # any text may follow a text

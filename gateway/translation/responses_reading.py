@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.errors import UpstreamError
-from gateway.translation.choice import (
-    arguments_text,
-    calls_of,
-    first_choice,
-    string_of,
-    text_of,
-    unreadable,
-)
-
-
-@dataclass(frozen=True)
-class CallPiece:
-    """A tool call or a part of one; a text that is not given is empty."""
-
-    index: int | None
-    id: str
-    name: str
-    is_custom: bool
-    text: str  # of the arguments, or of a custom tool's input
+from gateway.translation.calls import CallPiece, call_pieces
+from gateway.translation.choice import first_choice, string_of, text_of, unreadable
 
 
 @dataclass(frozen=True)
@@ -49,7 +31,7 @@ def said_in_completion(completion: dict[str, Any]) -> Said:
     if choice is None or not isinstance(message, dict):
         raise unreadable()
     # Each call stands for itself, whatever their numbers and ids are.
-    calls = tuple(_call_piece(call, index) for index, call in enumerate(calls_of(message)))
+    calls = tuple(replace(call, index=index) for index, call in enumerate(call_pieces(message)))
     if not all(call.name for call in calls):
         raise unreadable()
     return _said(choice, message, calls)
@@ -63,27 +45,13 @@ def said_in_chunk(chunk: dict[str, Any]) -> Said:
     if choice is None:
         return Said()
     delta = _object(choice.get("delta"))
-    return _said(choice, delta, tuple(_call_piece(call, call.get("index")) for call in calls_of(delta)))
+    return _said(choice, delta, call_pieces(delta))
 
 
 def _said(choice: dict[str, Any], message: dict[str, Any], calls: tuple[CallPiece, ...]) -> Said:
-    finish_reason = string_of(choice.get("finish_reason"))
-    if finish_reason == "error":  # OpenRouter's word for an answer that its provider broke off
-        raise UpstreamError("The provider broke off its answer.")
     text, refusal = text_of(message.get("content")), text_of(message.get("refusal"))
-    return Said(text, refusal, calls, list(_logprobs(choice.get("logprobs"))), finish_reason)
-
-
-def _call_piece(call: dict[str, Any], index: object) -> CallPiece:
-    is_custom = call.get("type") == "custom" or isinstance(call.get("custom"), dict)
-    called = _object(call.get("custom" if is_custom else "function"))
-    return CallPiece(
-        index=index if isinstance(index, int) and not isinstance(index, bool) else None,
-        id=string_of(call.get("id")),
-        name=string_of(called.get("name")),
-        is_custom=is_custom,
-        text=arguments_text(called.get("input" if is_custom else "arguments")),
-    )
+    logprobs, finish_reason = list(_logprobs(choice.get("logprobs"))), string_of(choice.get("finish_reason"))
+    return Said(text, refusal, calls, logprobs, finish_reason)
 
 
 def _logprobs(logprobs: object) -> Iterator[dict[str, Any]]:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.translation.calls import CallFinder, CallPiece, HeardCall
 from gateway.translation.choice import unreadable
 from gateway.translation.responses_items import Call, CustomToolCall, Event, FunctionCall, Message, OutputItem
-from gateway.translation.responses_reading import CallPiece, Said
-
-
-@dataclass
-class _HeardCall:
-    """A call by the provider's id and name. It is no item before it has a name, which clients get first."""
-
-    id: str
-    name: str
-    is_custom: bool
-    item: Call | None = None
-    early: list[str] = field(default_factory=list)
+from gateway.translation.responses_reading import Said
 
 
 class Output:
@@ -31,9 +20,8 @@ class Output:
         self._namespaced = namespaced
         self._items: list[OutputItem] = []
         self._message: Message | None = None
-        self._calls: list[_HeardCall] = []
-        self._by_index: dict[int, _HeardCall] = {}
-        self._by_id: dict[str, _HeardCall] = {}
+        self._calls = CallFinder()
+        self._begun: dict[HeardCall, Call] = {}
         self._call_ids: set[str] = set()
 
     def values(self) -> list[dict[str, Any]]:
@@ -42,7 +30,7 @@ class Output:
     def take(self, said: Said) -> list[Event]:
         """The events for what the provider said.
 
-        :raises UpstreamError: where it adds to a call that was whole, or ends with a call of nothing
+        :raises UpstreamError: where it adds to a call that was whole, or nobody can tell what it calls
         """
         events: list[Event] = []
         if said.text or said.refusal:
@@ -55,7 +43,7 @@ class Output:
             self._message.note(said.logprobs)
         for piece in said.calls:
             self._take_call(piece, events)
-        if said.finish_reason and any(call.item is None for call in self._calls):
+        if said.finish_reason and self._calls.has_nameless:
             raise unreadable()
         return events
 
@@ -63,8 +51,8 @@ class Output:
         """The events that close what is open. Of an answer that was cut short, the last item is incomplete
         and so is every call whose arguments are."""
         events: list[Event] = []
-        for call in self._calls:
-            if call.item is None:
+        for call in self._calls.calls:
+            if call not in self._begun:
                 self._begin_call(call, events)
         for item in self._items:
             if item.is_open:
@@ -79,38 +67,19 @@ class Output:
         return self._message
 
     def _take_call(self, piece: CallPiece, events: list[Event]) -> None:
-        call = self._heard(piece)
-        call.id, call.name = call.id or piece.id, call.name or piece.name
-        if call.item is None and call.name:
-            self._begin_call(call, events)
-        if not piece.text:
-            return
-        if call.item is None:
-            call.early.append(piece.text)
-        elif call.item.is_open:
-            events += call.item.extend(piece.text)
-        elif not piece.text.isspace():
+        call = self._calls.take(piece)
+        item = self._begun.get(call)
+        if item is None:
+            # It is no item before it has a name, which clients get first.
+            if call.name:
+                self._begin_call(call, events)
+        elif item.is_open:
+            if piece.text:
+                events += item.extend(piece.text)
+        elif piece.text.strip():
             raise unreadable()
 
-    def _heard(self, piece: CallPiece) -> _HeardCall:
-        """The call that a piece belongs to. An id or a name tells a new call better than the index does,
-        which some providers leave out and some give as 0 to each."""
-        if piece.index is not None:
-            call = self._by_index.get(piece.index)
-        elif piece.id:
-            call = self._by_id.get(piece.id)
-        else:
-            call = self._calls[-1] if self._calls else None
-        if call is None or _begins_another(piece, call):
-            call = _HeardCall(piece.id, piece.name, piece.is_custom)
-            self._calls.append(call)
-        if piece.index is not None:
-            self._by_index[piece.index] = call
-        if piece.id:
-            self._by_id.setdefault(piece.id, call)
-        return call
-
-    def _begin_call(self, call: _HeardCall, events: list[Event]) -> None:
+    def _begin_call(self, call: HeardCall, events: list[Event]) -> None:
         position = len(self._items)
         call_id = call.id
         # Clients tell calls apart by their ids, so each must have its own.
@@ -119,10 +88,10 @@ class Output:
         self._call_ids.add(call_id)
         make = CustomToolCall if call.is_custom else FunctionCall
         namespace, name = self._namespaced.get(call.name, ("", call.name))
-        call.item = make(self._token, position, call_id, name, namespace)
-        self._begin(call.item, events)
-        if call.early:
-            events += call.item.extend("".join(call.early))
+        item = self._begun[call] = make(self._token, position, call, call_id, name, namespace)
+        self._begin(item, events)
+        if call.text:
+            events += item.extend(call.text)
 
     def _begin(self, item: OutputItem, events: list[Event]) -> None:
         for other in self._items:
@@ -130,13 +99,3 @@ class Output:
                 events += other.close("completed")
         self._items.append(item)
         events += item.add()
-
-
-def _begins_another(piece: CallPiece, call: _HeardCall) -> bool:
-    """Whether a piece with the index or the place of `call` is the first of another one."""
-    if not piece.name or not call.name:
-        return False
-    if piece.id and call.id:
-        return piece.id != call.id
-    is_whole = call.item is not None and call.item.is_whole
-    return piece.name != call.name or (is_whole and bool(piece.text))

@@ -39,7 +39,10 @@ class Translator(Protocol):
         ...
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
-        """The events that end a whole answer."""
+        """The events that end a whole answer.
+
+        :raises UpstreamError: where only now it shows that the answer is not whole
+        """
         ...
 
     def error(self, error: GatewayError) -> bytes:

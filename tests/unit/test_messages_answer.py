@@ -202,7 +202,10 @@ ENDS: list[tuple[dict[str, Any], object, dict[str, Any], str, str | None]] = [
     ({"tool_calls": [call("a", "f", "{}")]}, None, {}, "tool_use", None),
     ({"tool_calls": [call("a", "f", "{}")]}, "length", {}, "max_tokens", None),
     ({"function_call": {"name": "f", "arguments": "{}"}}, "function_call", {}, "tool_use", None),
+    ({"tool_calls": [call("a", "f", "{}")]}, "content_filter", {}, "refusal", None),
     ({"content": "x"}, "tool_calls", {}, "end_turn", None),
+    ({"content": "x"}, "stop", {"error": None}, "end_turn", None),
+    ({"content": "x"}, "stop", {"error": {}}, "end_turn", None),
 ]
 
 
@@ -265,11 +268,25 @@ def test_arguments_are_read_whether_text_or_object(arguments: object) -> None:
     assert streamed(chunk(message), chunk({}, "stop"))["content"] == [tool("a", "f", {"x": 1})]
 
 
-@pytest.mark.parametrize("arguments", [None, "", " ", {}])
+@pytest.mark.parametrize("arguments", [None, "", " ", {}, "null", " null\n"])
 def test_a_call_without_arguments_has_an_empty_input(arguments: object) -> None:
     message = {"tool_calls": [call("a", "f", arguments, index=0)]}
     assert whole(completion(message))["content"] == [tool("a", "f", {})]
     assert streamed(chunk(message), chunk({}, "stop"))["content"] == [tool("a", "f", {})]
+
+
+@pytest.mark.parametrize("pieces", [["null"], ["nu", "ll"], [" ", "null", " "]])
+def test_of_arguments_that_are_null_nothing_is_sent(pieces: list[str]) -> None:
+    begun = calls(call("a", "f", "", index=0), call("b", "g", '{"y":2}', index=1))
+    stream = stream_bytes([begun, *(calls(more(0, piece)) for piece in pieces), chunk({}, "tool_calls")])
+    assert b"null" not in b"".join(line for line in stream.splitlines() if b"partial_json" in line)
+    assert accumulated(stream)["content"] == [tool("a", "f", {}), TIME]
+
+
+def test_of_arguments_that_only_begin_like_null_all_is_sent() -> None:
+    found = stream_bytes([calls(call("a", "f", " n", index=0)), calls(more(0, "il")), chunk({}, "length")])
+    deltas = [event["delta"] for event in events_of(found) if event["type"] == "content_block_delta"]
+    assert deltas == [{"type": "input_json_delta", "partial_json": "nil"}]
 
 
 def test_a_call_without_an_id_gets_one() -> None:
@@ -298,11 +315,36 @@ def test_raw_line_breaks_in_arguments_are_taken() -> None:
     assert whole(completion(message))["content"] == [tool("a", "f", {"x": "one\ntwo"})]
 
 
-def test_a_call_that_the_limit_cut_short_is_left_out() -> None:
+@pytest.mark.parametrize(
+    ("finish_reason", "reason"), [("length", "max_tokens"), ("content_filter", "refusal")]
+)
+def test_a_call_that_was_cut_short_is_left_out(finish_reason: str, reason: str) -> None:
     message = {"content": "x", "tool_calls": [call("a", "f", "{}"), call("b", "g", '{"x": [1')]}
-    found = whole(completion(message, "length"))
+    found = whole(completion(message, finish_reason))
     assert found["content"] == [text("x"), tool("a", "f", {})]
-    assert found["stop_reason"] == "max_tokens"
+    assert found["stop_reason"] == reason
+
+
+BROKEN: list[tuple[object, dict[str, Any]]] = [
+    ("error", {}),
+    ("stop", {"error": {"code": 502, "message": "Upstream of the upstream is gone."}}),
+    (None, {"error": {"code": 502}}),
+]
+
+
+@pytest.mark.parametrize(("finish_reason", "choice"), BROKEN)
+def test_an_answer_that_the_provider_calls_broken_is_its_error(
+    finish_reason: object, choice: dict[str, Any]
+) -> None:
+    translator = MessagesTranslator(ESTIMATE)
+    translator.events(chunk({"content": "half an"}))
+    for failing in (
+        lambda: whole(completion({"content": "half an"}, finish_reason, **choice)),
+        lambda: translator.events(chunk({}, finish_reason, **choice)),
+    ):
+        with pytest.raises(UpstreamError) as failed:
+            failing()
+        assert failed.value.message == "The provider broke off its answer."
 
 
 @pytest.mark.parametrize(
@@ -480,6 +522,15 @@ TIME = tool("b", "g", {"y": 2})
             [calls(call("a", "f", '{"x":1}', index=True), call("b", "g", '{"y":2}', index="1"))],
             id="an index that is no number",
         ),
+        pytest.param(
+            [
+                calls(call("a", "f", "")),
+                calls(more(None, '{"x":', id="other-1")),
+                calls(more(None, "1}", id="other-2")),
+                calls(call("b", "g", '{"y":2}')),
+            ],
+            id="a new id with every piece, without index",
+        ),
     ],
 )
 def test_calls_are_told_apart_however_the_provider_numbers_them(chunks: list[dict[str, Any]]) -> None:
@@ -510,6 +561,74 @@ def test_calls_with_neither_index_nor_id_are_told_apart_by_their_names() -> None
         assert first["id"] != second["id"]
 
 
+@pytest.mark.parametrize("identity", ["", None])
+@pytest.mark.parametrize("second", ["f", "g"])
+def test_whole_calls_all_numbered_0_and_without_ids_are_told_apart(identity: str | None, second: str) -> None:
+    first, other = (
+        {"index": 0, "id": identity, "function": {"name": name, "arguments": arguments}}
+        for name, arguments in (("f", '{"x":1}'), (second, '{"y":2}'))
+    )
+    for chunks in ([calls(first), calls(other)], [calls(first, other)]):
+        found = streamed(*chunks, chunk({}, "tool_calls"))["content"]
+        assert [(block["name"], block["input"]) for block in found] == [("f", {"x": 1}), (second, {"y": 2})]
+        assert found[0]["id"] != found[1]["id"]
+
+
+def test_pieces_of_calls_all_numbered_0_are_told_apart_by_their_names() -> None:
+    found = streamed(
+        calls({"index": 0, "function": {"name": "f", "arguments": '{"x"'}}),
+        calls(more(0, ":1}")),
+        calls({"index": 0, "function": {"name": "g", "arguments": ""}}),
+        calls(more(0, '{"y":2}')),
+        chunk({}, "tool_calls"),
+    )["content"]
+    assert [(block["name"], block["input"]) for block in found] == [("f", {"x": 1}), ("g", {"y": 2})]
+
+
+def test_an_old_style_call_that_says_its_name_with_every_piece_is_one_call() -> None:
+    pieces = [chunk({"function_call": {"name": "f", "arguments": piece}}) for piece in ('{"x"', ":1", "}")]
+    (block,) = streamed(*pieces, chunk({}, "function_call"))["content"]
+    assert (block["name"], block["input"]) == ("f", {"x": 1})
+
+
+@pytest.mark.parametrize("identity", ["", "a"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["", '{"x":1}', '{"y":2}'],
+        ['{"x":1}', '{"y":2}'],
+        ['{"x"', ":1}", "\n", " {"],
+        ["{}", "{}"],
+    ],
+)
+def test_a_second_object_for_a_call_that_nobody_names_is_the_providers_error(
+    identity: str, pieces: list[str]
+) -> None:
+    translator = MessagesTranslator(ESTIMATE)
+    translator.events(calls(call(identity, "f", pieces[0], index=0)))
+    for piece in pieces[1:-1]:
+        translator.events(calls(more(0, piece)))
+    with pytest.raises(UpstreamError):
+        translator.events(calls(more(0, pieces[-1])))
+
+
+def test_braces_within_a_string_begin_nothing() -> None:
+    pieces = ['{"x":"', "{", "}", "{}", "\\", '"', "{", '}\\\\"', "}"]
+    begun = calls(call("a", "f", "", index=0))
+    found = streamed(begun, *(calls(more(0, piece)) for piece in pieces), chunk({}, "tool_calls"))
+    assert found["content"] == [tool("a", "f", {"x": '{}{}"{}\\'})]
+
+
+def test_every_call_has_an_id_of_its_own() -> None:
+    twice = [call("a", "f", '{"x":1}'), call("a", "g", '{"y":2}')]
+    numbered = [call("a", "f", '{"x":1}', index=0), call("a", "g", '{"y":2}', index=1)]
+    for found in (whole(completion({"tool_calls": twice})), streamed(calls(*numbered))):
+        first, second = found["content"]
+        assert first == WEATHER
+        assert (second["name"], second["input"]) == ("g", {"y": 2})
+        assert second["id"].startswith("toolu_")
+
+
 def test_a_call_that_is_told_in_the_old_way_too_is_one_call() -> None:
     both = {"tool_calls": [call("a", "f", '{"x":1}')], "function_call": {"name": "f", "arguments": '{"x":1}'}}
     assert whole(completion(both))["content"] == [WEATHER]
@@ -527,11 +646,36 @@ def test_text_after_a_call_is_a_block_of_its_own() -> None:
     assert found["content"] == [text("before"), WEATHER, text("afterwards")]
 
 
-def test_streamed_arguments_that_are_no_object_are_passed_on() -> None:
-    stream = stream_bytes([calls(call("a", "f", "nonsense", index=0)), chunk({}, "tool_calls")])
+@pytest.mark.parametrize("finish_reason", ["length", "content_filter"])
+def test_streamed_arguments_that_were_cut_short_stand_as_they_came(finish_reason: str) -> None:
+    stream = stream_bytes([calls(call("a", "f", '{"x', index=0)), chunk({}, finish_reason)])
     assert [event["delta"] for event in events_of(stream) if event["type"] == "content_block_delta"] == [
-        {"type": "input_json_delta", "partial_json": "nonsense"}
+        {"type": "input_json_delta", "partial_json": '{"x'}
     ]
+
+
+@pytest.mark.parametrize("finish_reason", ["tool_calls", "stop"])
+@pytest.mark.parametrize("arguments", ["nonsense", '{"x', "[]", '{"x":NaN}', "nu"])
+def test_streamed_arguments_that_end_as_no_object_are_the_providers_error(
+    arguments: str, finish_reason: str
+) -> None:
+    translator = MessagesTranslator(ESTIMATE)
+    translator.events(calls(call("a", "f", arguments, index=0), call("b", "g", "{}", index=1)))
+    with pytest.raises(UpstreamError):
+        translator.events(chunk({}, finish_reason))
+
+
+def test_arguments_that_end_as_no_object_are_an_error_though_nothing_said_that_they_end() -> None:
+    translator = MessagesTranslator(ESTIMATE)
+    translator.events(calls(call("a", "f", '{"x', index=0)))
+    with pytest.raises(UpstreamError):
+        translator.end(USAGE, COST)
+
+
+def test_a_streamed_call_of_a_custom_tool_is_the_providers_error() -> None:
+    custom = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}
+    with pytest.raises(UpstreamError):
+        MessagesTranslator(ESTIMATE).events(calls(custom))
 
 
 def test_a_call_that_is_never_named_is_the_providers_error() -> None:
@@ -763,16 +907,8 @@ def test_a_broken_stream_ends_with_an_error_that_the_client_raises() -> None:
     ("body", "message"),
     [
         (b'{"error":{"message":"Too long.","type":"x","param":null,"code":"y"}}', "Too long."),
-        (b'{"error":"model not found"}', "model not found"),
-        (b'{"object":"error","message":"Too long."}', "Too long."),
-        (b'{"detail":"Not Found"}', "Not Found"),
-        (b'[{"error":{"code":400,"message":"Bad.","status":"X"}}]', "Bad."),
-        (b"<html>", "The provider refused the request with status 400."),
-        (b"\xff", "The provider refused the request with status 400."),
-        (b"[" * 100_000, "The provider refused the request with status 400."),
-        (b"[]", "The provider refused the request with status 400."),
         (b'{"error":{"message":7}}', "The provider refused the request with status 400."),
-        (b'{"detail":[{"loc":[]}]}', "The provider refused the request with status 400."),
+        (b'{"error":{}}', "The provider refused the request with status 400."),
         (b'{"error":{"message":"\\ud800"}}', "\ufffd"),
     ],
 )
@@ -784,4 +920,5 @@ def test_a_providers_refusal_keeps_its_message(body: bytes, message: str) -> Non
 
 
 def test_a_providers_refusal_has_the_type_of_its_status() -> None:
-    assert json.loads(translated_refusal(429, b"{}"))["error"]["type"] == "rate_limit_error"
+    refused = translated_refusal(429, b'{"error":{"message":"Slower."}}')
+    assert json.loads(refused)["error"]["type"] == "rate_limit_error"

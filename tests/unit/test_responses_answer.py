@@ -123,6 +123,17 @@ def test_arguments_given_as_an_object_become_its_text() -> None:
     assert item["arguments"] == '{"é":[1]}'
 
 
+@pytest.mark.parametrize("arguments", ["", None, {}])
+def test_a_call_without_arguments_gets_an_empty_object(arguments: object) -> None:
+    (item,) = output({"tool_calls": [call(arguments=arguments)]}, "tool_calls")
+    assert (item["status"], item["arguments"]) == ("completed", "{}")
+
+
+def test_a_call_that_was_cut_before_its_arguments_keeps_none() -> None:
+    (item,) = output({"tool_calls": [call(arguments="")]}, "length")
+    assert (item["status"], item["arguments"]) == ("incomplete", "")
+
+
 def test_of_a_list_of_parts_the_text_is_the_text() -> None:
     parts = [
         {"type": "thinking", "thinking": []},
@@ -257,6 +268,7 @@ def test_half_a_surrogate_pair_stays_what_it_was() -> None:
         {"choices": [{"message": {"tool_calls": [{"id": "a"}]}}]},
         {"choices": [{"message": {"tool_calls": [call(arguments=1)]}}]},
         {"choices": [{"message": {"content": "a"}, "finish_reason": "error"}]},
+        {"choices": [{"message": {"content": "a"}, "finish_reason": "stop", "error": {"code": 502}}]},
     ],
 )
 def test_what_is_no_completion_is_the_providers_fault(completion: dict[str, Any]) -> None:

@@ -266,6 +266,7 @@ def test_a_chunk_that_says_nothing_gives_no_events(chunk: dict[str, Any]) -> Non
         delta(tool_calls=[{"function": {"name": "f", "arguments": 1}}]),
         delta(function_call="f"),
         delta("error"),
+        {"choices": [{"delta": {}, "error": {"code": 502, "message": "Gone."}}]},
         delta("tool_calls", tool_calls=[{"index": 0, "id": "a"}]),
     ],
 )
@@ -285,7 +286,7 @@ def test_calls_without_index_or_id_are_told_apart_by_their_names() -> None:
     whole = {"function": {"name": "f", "arguments": "{}"}}
     other = {"function": {"name": "g", "arguments": ""}}
     found = calls_of(delta(tool_calls=[whole, whole, other]))
-    assert [(name, arguments) for _, name, arguments in found] == [("f", "{}"), ("f", "{}"), ("g", "")]
+    assert [(name, arguments) for _, name, arguments in found] == [("f", "{}"), ("f", "{}"), ("g", "{}")]
     assert len({call_id for call_id, _, _ in found}) == 3
 
 
@@ -306,6 +307,86 @@ def test_a_name_or_an_id_said_again_begins_nothing() -> None:
         call_delta(index=0, id="random", function={"arguments": ""}),
         call_delta(index=0, id="", function={"name": "f", "arguments": None}),
     ) == [("a", "f", "{}")]
+
+
+def test_a_new_id_with_every_piece_begins_nothing() -> None:
+    assert calls_of(
+        call_delta(id="a", function={"name": "f", "arguments": ""}),
+        call_delta(id="x", function={"arguments": '{"x":'}),
+        call_delta(id="y", function={"arguments": "1}"}),
+        call_delta(id="b", function={"name": "f", "arguments": "{}"}),
+    ) == [("a", "f", '{"x":1}'), ("b", "f", "{}")]
+
+
+@pytest.mark.parametrize("call_id", ["", "a"])
+@pytest.mark.parametrize(
+    "pieces", [["", '{"x":1}', '{"y":2}'], ['{"x":1}', '{"y":2}'], ['{"x"', ":1}", "\n", " {"], ["{}", "{}"]]
+)
+def test_a_second_object_for_a_call_that_nobody_names_is_the_providers_fault(
+    call_id: str, pieces: list[str]
+) -> None:
+    translated = translator()
+    translated.events(call_delta(index=0, id=call_id, function={"name": "f", "arguments": pieces[0]}))
+    for piece in pieces[1:-1]:
+        translated.events(call_delta(index=0, function={"arguments": piece}))
+    with pytest.raises(UpstreamError):
+        translated.events(call_delta(index=0, function={"arguments": pieces[-1]}))
+
+
+@pytest.mark.parametrize("name", ["f", "g"])
+def test_a_second_object_under_the_same_id_is_another_call_where_it_is_named(name: str) -> None:
+    found = calls_of(
+        call_delta(index=0, id="a", function={"name": "f", "arguments": '{"x":1}'}),
+        call_delta(index=0, id="a", function={"name": name, "arguments": '{"y":2}'}),
+    )
+    assert [(called, arguments) for _, called, arguments in found] == [("f", '{"x":1}'), (name, '{"y":2}')]
+    assert found[0][0] != found[1][0]
+
+
+def test_braces_within_a_string_begin_nothing() -> None:
+    pieces = ['{"x":"', "{", "}", "{}", "\\", '"', "{", '}\\\\"', "}"]
+    begun = call_delta(index=0, id="a", function={"name": "f", "arguments": ""})
+    later = [call_delta(index=0, function={"arguments": piece}) for piece in pieces]
+    assert calls_of(begun, *later) == [("a", "f", '{"x":"{}{}\\"{}\\\\"}')]
+
+
+def test_braces_of_a_custom_tool_s_input_begin_nothing() -> None:
+    first = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sh", "input": "{}"}}
+    (item,) = output_of(call_delta(**first), call_delta(index=0, type="custom", custom={"input": "{}"}))
+    assert item["input"] == "{}{}"
+
+
+def test_a_call_without_arguments_gets_an_empty_object_before_it_is_done() -> None:
+    events = events_of(
+        [
+            call_delta(index=0, id="a", function={"name": "f", "arguments": ""}),
+            call_delta(index=1, id="b", function={"name": "g", "arguments": '{"x":1}'}),
+            delta("tool_calls"),
+        ]
+    )
+    first = [e for e in events if e.get("output_index") == 0]
+    assert [event["type"].removeprefix("response.") for event in first] == [
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+    ]
+    assert (first[1]["delta"], first[2]["arguments"], first[3]["item"]["arguments"]) == ("{}", "{}", "{}")
+    assert final_of(events)["output"][0]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "content_filter"])
+def test_a_call_that_was_cut_before_its_arguments_keeps_none(finish_reason: str) -> None:
+    (item,) = output_of(
+        call_delta(index=0, id="a", function={"name": "f", "arguments": ""}), delta(finish_reason)
+    )
+    assert (item["status"], item["arguments"]) == ("incomplete", "")
+
+
+def test_a_custom_tool_s_empty_input_stays_empty() -> None:
+    custom = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sh", "input": ""}}
+    (item,) = output_of(call_delta(**custom), delta("tool_calls"))
+    assert item["input"] == ""
 
 
 def test_a_name_that_comes_late_is_waited_for() -> None:
