@@ -7,13 +7,14 @@ number, so the settings are checked first.
 import logging.config
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-from gateway.catalog_watch import log_catalog
+from gateway.catalog_watch import keep_models_file, log_catalog
 from gateway.config import InvalidSetting, Settings
 from gateway.ledger import connect
 from gateway.logs import logging_config
-from gateway.models_file import load_catalog
+from gateway.models_file import load_catalog, read_models_file
 
 
 def main() -> None:
@@ -25,6 +26,9 @@ def main() -> None:
         sys.exit(f"llm-gateway: {error}")
     logging.config.dictConfig(logging_config(settings.log_level))
     log_catalog(catalog, "model")
+    kept = Path(tempfile.mkdtemp(prefix="llm-gateway-")) / "models.toml"
+    keep_models_file(read_models_file(settings), kept)
+    os.environ["LAST_GOOD_MODELS_FILE"] = str(kept)
     config = Path(__file__).with_name("gunicorn.conf.py")
     command = [sys.executable, "-m", "gunicorn", "-c", str(config), "gateway.app:create_app()"]
     os.execv(sys.executable, command)  # noqa: S606 - becoming gunicorn is the point

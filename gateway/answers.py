@@ -7,11 +7,11 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gateway.apis import Api
 from gateway.billing import Usage, usage_stated
-from gateway.errors import UpstreamError
 from gateway.sse import Event
 
 # The one field that every answer of an API has.
@@ -25,11 +25,13 @@ LISTED_IN = {
 GENERATED = ("content", "text", "refusal", "thinking", "partial_json")
 # A field of generated text in JSON of which the end may be missing, and what stands for one character in it.
 GENERATED_TEXT = re.compile(
-    r'"(?:content|text|refusal|thinking|reasoning_content|name|arguments)"\s*:\s*"((?:[^"\\]|\\.)*)',
+    r'"(?:content|text|refusal|thinking|reasoning_content|name|arguments)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)',
     re.DOTALL,
 )
 ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
-RESPONSE_ENDS = ("response.completed", "response.incomplete")
+LONGEST_MESSAGE = 2000  # characters
+RESPONSE_FAILED = "response.failed"
+RESPONSE_ENDS = ("response.completed", "response.incomplete", RESPONSE_FAILED)
 
 
 def is_answer(api: Api, values: Mapping[str, Any]) -> bool:
@@ -57,11 +59,38 @@ def characters_so_far(beginning: bytes) -> int:
     return _length(ESCAPE.sub("_", text) for text in texts)
 
 
+def message_of(refusal: object) -> str | None:
+    """What a refusal says in none of the usual shapes, such as those of older servers and of frameworks."""
+    if isinstance(refusal, list):
+        said = [message_of(item) for item in refusal]
+        return "; ".join(filter(None, said)) or None
+    if isinstance(refusal, str):
+        return refusal[:LONGEST_MESSAGE] or None
+    if isinstance(refusal, dict):
+        for name in ("error", "message", "detail", "msg"):
+            if (message := message_of(refusal.get(name))) is not None:
+                return message
+    return None
+
+
 class StreamReader(ABC):
-    """Follows one stream. `usage` is what has been stated so far, `characters` what has been generated."""
+    """Follows one stream. `usage` is what has been stated so far, `characters` what has been generated;
+    `failed` tells that the provider has ended it as failed, by an event of the API's own."""
 
     usage: Usage | None = None
     characters = 0
+    failed = False
+    _characters_when_stated = 0
+
+    @property
+    def usage_is_stale(self) -> bool:
+        """Whether more has been generated since the usage was stated."""
+        return self.characters > self._characters_when_stated
+
+    def _state(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.usage = usage
+            self._characters_when_stated = self.characters
 
     @abstractmethod
     def read(self, event: Event) -> None:
@@ -80,30 +109,28 @@ class StreamReader(ABC):
         """Whether the answer is whole although no such event came."""
 
 
-def stream_reader(api: Api) -> StreamReader:
-    """A reader for a new stream of `api`."""
+def stream_reader(api: Api, choices: int = 1) -> StreamReader:
+    """A reader for a new stream of `api`, in which so many choices were asked for."""
     match api:
         case Api.MESSAGES:
             return MessageReader()
         case Api.RESPONSES:
             return ResponseReader()
         case _:
-            return CompletionReader()
+            return CompletionReader(choices)
 
 
 class CompletionReader(StreamReader):
     """Of chat completions and of legacy ones: chunks, and `[DONE]`."""
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
         self._begun: set[object] = set()
         self._finished: set[object] = set()
 
     def read(self, event: Event) -> None:
         if event.chunk is None:
             return
-        usage = usage_stated(Api.CHAT_COMPLETIONS, event.chunk)
-        if usage is not None:
-            self.usage = usage
         choices = event.chunk.get("choices")
         self.characters += _characters_of_choices(choices)
         for choice in _objects(choices):
@@ -112,13 +139,16 @@ class CompletionReader(StreamReader):
             self._begun.add(index)
             if choice.get("finish_reason"):
                 self._finished.add(index)
+                # OpenRouter's word for an answer that its provider broke off.
+                self.failed = self.failed or choice["finish_reason"] == "error"
+        self._state(usage_stated(Api.CHAT_COMPLETIONS, event.chunk))
 
     def is_end(self, event: Event) -> bool:
         return event.is_done
 
     @property
     def finished(self) -> bool:
-        return bool(self._finished) and not self._begun - self._finished
+        return len(self._finished) >= self._choices and not self._begun - self._finished
 
 
 class MessageReader(StreamReader):
@@ -142,8 +172,11 @@ class MessageReader(StreamReader):
                 self.characters += _length(_texts_of(_object(chunk.get("delta"))))
 
     def _note_usage(self, stated: object) -> None:
-        self._stated |= {name: value for name, value in _object(stated).items() if value is not None}
-        self.usage = usage_stated(Api.MESSAGES, {"usage": self._stated}) or self.usage
+        for name, value in _object(stated).items():
+            # Some repeat the prompt's figures as zeros at the end.
+            if value is not None and (value or not self._stated.get(name)):
+                self._stated[name] = value
+        self._state(usage_stated(Api.MESSAGES, {"usage": self._stated}))
 
     def is_end(self, event: Event) -> bool:
         return event.chunk is not None and event.chunk.get("type") == "message_stop"
@@ -163,10 +196,9 @@ class ResponseReader(StreamReader):
             self.characters += len(chunk["delta"])
         elif kind == "response.output_item.added":
             self.characters += _length(_texts_of_item(_object(chunk.get("item"))))
-        if kind in RESPONSE_ENDS or kind == "response.failed":
-            self.usage = usage_stated(Api.RESPONSES, _object(chunk.get("response"))) or self.usage
-        if kind == "response.failed":
-            raise UpstreamError("The provider reported an error instead of the rest of its answer.")
+        if kind in RESPONSE_ENDS:
+            self._state(usage_stated(Api.RESPONSES, _object(chunk.get("response"))))
+            self.failed = kind == RESPONSE_FAILED
 
     def is_end(self, event: Event) -> bool:
         return event.chunk is not None and event.chunk.get("type") in RESPONSE_ENDS
@@ -196,7 +228,8 @@ def _texts_of(content: Mapping[str, Any]) -> Iterator[object]:
     if content.get("type") == "tool_use":
         yield content.get("name")
         if content.get("input"):
-            yield json.dumps(content["input"], ensure_ascii=False, separators=(",", ":"))
+            with suppress(RecursionError):
+                yield json.dumps(content["input"], ensure_ascii=False, separators=(",", ":"))
 
 
 def _texts_of_item(item: Mapping[str, Any]) -> Iterator[object]:

@@ -11,6 +11,7 @@ from gateway.apis import Api
 
 MOST_TOKENS = 10**12  # no call has more; a larger figure is nonsense
 MOST_USD = 10**6
+OTHER_TIERS = ("flex", "priority", "fast")  # of OpenAI and Google; the default has the usual price
 CHARACTERS_PER_TOKEN = 4
 # What a chat template adds, from OpenAI's cookbook "How to count tokens with tiktoken":
 TOKENS_PER_MESSAGE = 3
@@ -27,7 +28,9 @@ class Usage:
     from its cache, `cache_write_tokens` the part that it wrote there (`cache_write_1h_tokens` of it to stay
     for an hour), `uncached_input_tokens` the rest. `output_tokens` counts all that was generated,
     `reasoning_tokens` is the part of it that the client does not see. `web_searches` are those that the
-    provider's own tool made and charges for. `stated_cost` is the provider's own figure in USD, where it
+    provider's own tool made and charges for. `input_audio_tokens`, `cached_audio_tokens` and
+    `output_audio_tokens` are the parts that are audio, `service_tier` is the one of another price that the
+    provider served the call in. `stated_cost` is the provider's own figure in USD, where it
     gives one. `estimated` says that the provider gave no figures and the tokens were counted from the
     characters sent and received.
     """
@@ -41,10 +44,17 @@ class Usage:
     reasoning_tokens: int = 0
     cache_write_1h_tokens: int = 0
     web_searches: int = 0
+    input_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    service_tier: str | None = None
 
     @property
     def uncached_input_tokens(self) -> int:
         return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
+
+
+NO_USAGE = Usage(0, 0, 0)
 
 
 def usage_stated(api: Api, answer: Mapping[str, Any]) -> Usage | None:
@@ -52,8 +62,13 @@ def usage_stated(api: Api, answer: Mapping[str, Any]) -> Usage | None:
     if api is Api.MESSAGES:
         return _usage_of_message(_object(answer.get("usage")))
     if api is Api.RESPONSES:
-        return _usage_of_response(_object(answer.get("usage")))
+        return _usage_of_response(_object(answer.get("usage")), _other_tier(answer))
     return _usage_of_completion(answer)
+
+
+def _other_tier(answer: Mapping[str, Any]) -> str | None:
+    tier = answer.get("service_tier")
+    return tier if isinstance(tier, str) and tier in OTHER_TIERS else None
 
 
 def _usage_of_completion(answer: Mapping[str, Any]) -> Usage | None:
@@ -69,9 +84,12 @@ def _usage_of_completion(answer: Mapping[str, Any]) -> Usage | None:
     - OpenRouter: `cost` in USD, with one's own key at the provider that provider's charge apart;
       Perplexity: `cost.total_cost`
     - OpenRouter and LiteLLM: tokens written to a cache
+    - Voyage, of embeddings: `total_tokens` alone
     """
     usage = _usage_object(answer)
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if "prompt_tokens" not in usage and "completion_tokens" not in usage:
+        prompt = usage.get("total_tokens")
     details = _object(usage.get("prompt_tokens_details"))
     cached = _first_given(
         details.get("cached_tokens"),
@@ -89,18 +107,25 @@ def _usage_of_completion(answer: Mapping[str, Any]) -> Usage | None:
     cached = min(cached, prompt)
     total = usage.get("total_tokens")
     beside = max(0, total - prompt - completion) if _is_count(total) else 0
-    reasoning = _count(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    output_details = _object(usage.get("completion_tokens_details"))
+    reasoning = _count(output_details.get("reasoning_tokens"))
+    audio = min(_count(details.get("audio_tokens")), prompt)
     return Usage(
         input_tokens=prompt,
         cached_input_tokens=cached,
         output_tokens=completion + beside,
+        input_audio_tokens=audio,
+        # What was read from the cache is text as far as it can be.
+        cached_audio_tokens=max(0, cached - (prompt - audio)),
+        output_audio_tokens=min(_count(output_details.get("audio_tokens")), completion),
+        service_tier=_other_tier(answer),
         cache_write_tokens=min(written, prompt - cached),
         stated_cost=_stated_cost(usage),
         reasoning_tokens=min(max(reasoning, beside), completion + beside),
     )
 
 
-def _usage_of_response(usage: Mapping[str, Any]) -> Usage | None:
+def _usage_of_response(usage: Mapping[str, Any], service_tier: str | None) -> Usage | None:
     """Of OpenAI's Responses: cached tokens within `input_tokens`, reasoning within `output_tokens`."""
     prompt, output = usage.get("input_tokens"), usage.get("output_tokens", 0)
     if not (_is_count(prompt) and _is_count(output)):
@@ -115,6 +140,7 @@ def _usage_of_response(usage: Mapping[str, Any]) -> Usage | None:
         cache_write_tokens=min(_count(details.get("cache_write_tokens")), prompt - cached),
         stated_cost=_stated_cost(usage),
         reasoning_tokens=min(reasoning, output),
+        service_tier=service_tier,
     )
 
 

@@ -79,12 +79,6 @@ class Catalog:
     def names(self) -> list[str]:
         return [model.name for model in self]
 
-    def dearest(self, api: Api) -> Model:
-        """The baseline of all savings: the dearest of the models that could have answered on `auto`, or of
-        all where none could."""
-        able = [model for model in self if model.answers(api)]
-        return ([model for model in able if model.auto] or able or self._models)[-1]
-
     def speaking(self, api: Api) -> Catalog:
         """The part whose providers serve `api` themselves."""
         models = [model for model in self if api in model.apis]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TypeAlias
 
 import gevent
@@ -17,7 +18,8 @@ from gateway.config import InvalidSetting, Settings
 from gateway.models_file import parse_catalog, read_models_file
 
 LOOK_EVERY_SECONDS = 0.5
-Stamp: TypeAlias = "tuple[int, int, int] | None"
+REFUSED = "the changed models file is refused; the models stay as they were"
+Stamp: TypeAlias = "tuple[int, ...] | None"
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,20 @@ class CatalogWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._seen = self._tried = self._stamp()
-        self._text = read_models_file(settings)
-        self.current: Catalog = parse_catalog(self._text, settings)
+        self._text, self.current = self._begin()
+
+    def _begin(self) -> tuple[bytes, Catalog]:
+        try:
+            text = read_models_file(self._settings)
+            return text, parse_catalog(text, self._settings)
+        except InvalidSetting as error:
+            # A worker that starts while the file is broken serves what the others serve.
+            kept = self._settings.last_good_models_file
+            if kept is None or not kept.is_file():
+                raise
+            logger.error("%s: %s", REFUSED, error)
+            text = kept.read_bytes()
+            return text, parse_catalog(text, self._settings)
 
     def start(self) -> None:
         """Look at the file from now on, in a greenlet of this worker."""
@@ -51,9 +65,11 @@ class CatalogWatch:
                 return
             catalog = parse_catalog(text, self._settings)
         except InvalidSetting as error:
-            logger.error("the changed models file is refused; the models stay as they were: %s", error)
+            logger.error("%s: %s", REFUSED, error)
             return
         self._text, self.current = text, catalog
+        if self._settings.last_good_models_file is not None:
+            keep_models_file(text, self._settings.last_good_models_file)
         log_catalog(catalog, "the models file has changed")
 
     def _stamp(self) -> Stamp:
@@ -61,7 +77,8 @@ class CatalogWatch:
             found = os.stat(self._settings.models_file)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # The time of the last change of any kind tells also of permissions, and of edits that keep the other.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _run(self) -> None:
         while True:
@@ -70,6 +87,16 @@ class CatalogWatch:
                 self.look()
             except Exception:
                 logger.exception("looking at the models file failed")
+
+
+def keep_models_file(text: bytes, place: Path) -> None:
+    """Keep the text of a good models file for workers that start later; several may do so at once."""
+    new = place.with_name(f"{os.getpid()}.toml")
+    try:
+        new.write_bytes(text)
+        new.replace(place)
+    except OSError as error:
+        logger.warning("the models file could not be kept: %s", error)
 
 
 def log_catalog(catalog: Catalog, occasion: str) -> None:

@@ -61,6 +61,7 @@ class Settings:
 
     model_overrides: tuple[ModelOverride, ...]
     models_file: Path
+    last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
     redis_url: str = field(repr=False)
@@ -107,6 +108,9 @@ class Settings:
             raise KeyOnNetwork(network_address)
         return cls(
             model_overrides=model_overrides,
+            last_good_models_file=Path(env.text("LAST_GOOD_MODELS_FILE"))
+            if env.text("LAST_GOOD_MODELS_FILE")
+            else None,
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from gateway.apis import Api
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, InvalidRequest, UpstreamError
 from gateway.translation.messages_answer import error_body as message_error_body
 from gateway.translation.messages_answer import translated_refusal
 
@@ -37,11 +37,17 @@ def error_event(api: Api, error: GatewayError, sequence_number: int = 0) -> byte
     return kind + b"data: " + body + b"\n\n"
 
 
-def refusal_body(client_api: Api, upstream_api: Api, status: int, body: bytes | None, model: str) -> bytes:
+def refusal_body(
+    client_api: Api, upstream_api: Api, status: int, body: bytes | None, message: str | None
+) -> bytes:
     """A provider's 4xx as the client gets it: in the provider's own words where there are any, translated
     where the two speak different APIs."""
     if body is None:
-        return error_body(client_api, UpstreamError(f"{model} refused the request with status {status}."))
+        error: GatewayError = UpstreamError(f"The provider refused the request with status {status}.")
+        if message is not None:
+            error = InvalidRequest(message)
+        error.status = status
+        return error_body(client_api, error)
     if client_api is Api.MESSAGES and upstream_api is not Api.MESSAGES:
         return translated_refusal(status, body)
     return body

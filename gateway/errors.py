@@ -119,8 +119,10 @@ class UpstreamError(GatewayError):
     status = 502
     code = "upstream_error"
 
-    def __init__(self, message: str, usage: Usage | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, usage: Usage | None = None, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message, headers=headers)
         self.usage = usage
         self.characters: int | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -37,25 +37,37 @@ class Exchange:
     upstream_request_id: str | None = None
     error: GatewayError | None = None
 
-    def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> Decimal:
-        """Bill one call of the routed model and give its cost.
+    def charge(self, usage: Usage) -> Decimal:
+        """What the routed model's provider will bill for `usage`, in USD. It is worked out once, since a
+        price may change with the clock."""
+        assert self.route is not None  # noqa: S101 - only what was routed is billed
+        if self.usage != usage or self.cost is None:
+            self.usage, self.cost = usage, charge(self.route.model.price, usage)
+        return self.cost
+
+    def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
+        """Bill one call of the routed model.
 
         :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
         """
         assert self.route is not None  # noqa: S101 - only what was routed is billed
-        self.usage = usage
-        self.cost = charge(self.route.model.price, usage)
+        cost = self.charge(usage)
         entry = Entry(
             model=self.route.model.name,
             answered=answered,
             failed=failed,
             usage=usage,
-            cost=self.cost,
-            baseline_cost=self.route.baseline.price.cost(usage) if answered else Decimal(0),
+            cost=cost,
+            baseline_cost=self._baseline_cost(self.route, usage, cost) if answered else Decimal(0),
         )
         ledger.record(entry)
         self.recorded = True
-        return self.cost
+
+    @staticmethod
+    def _baseline_cost(route: Route, usage: Usage, cost: Decimal) -> Decimal:
+        if route.baseline is route.model:
+            return cost
+        return charge(route.baseline.price, replace(usage, stated_cost=None, service_tier=None))
 
     def log(self) -> None:
         """Write the one line that the log has of this request: no prompt, no answer, no key."""

@@ -64,15 +64,17 @@ def headers_for(model: Model, path: str, *, stream: bool) -> dict[str, str]:
 
 def upstream_headers(headers: Mapping[str, str], api_key: str | None) -> UpstreamHeaders:
     """What is kept of a provider's answer; nothing that holds the key by which it was asked."""
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if VISIBLE.fullmatch(value) and not holds_key(value, api_key)
-    }
-    passed = {
-        name: value
-        for name, value in kept.items()
-        if name.lower() in FROM_PROVIDER or name.lower().startswith(FROM_PROVIDER_PREFIXES)
-    }
-    ids = (value for name, value in kept.items() if name.lower() in REQUEST_IDS)
-    return UpstreamHeaders(passed, next(ids, None))
+    passed: dict[str, str] = {}
+    request_id = None
+    for name, value in headers.items():
+        lower = name.lower()
+        is_passed = lower in FROM_PROVIDER or lower.startswith(FROM_PROVIDER_PREFIXES)
+        if not is_passed and lower not in REQUEST_IDS:
+            continue
+        if not VISIBLE.fullmatch(value) or holds_key(value, api_key):
+            continue
+        if is_passed:
+            passed[name] = value
+        else:
+            request_id = request_id or value
+    return UpstreamHeaders(passed, request_id)

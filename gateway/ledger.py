@@ -57,7 +57,7 @@ class Ledger:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client
         self._prefix = prefix
-        self._known_models: set[str] | None = None
+        self._known_models: set[str] = set()
         self._failing = False
         self._asking = False
 
@@ -122,31 +122,38 @@ class Ledger:
 
         :raises LedgerUnavailable:
         """
-        past = self._past_models()
-        past |= set(models)
-        names = [*models, *sorted(past - set(models))]
-        keys = [self._key("cost_usd")] + [self._key(f"model:{name}:requests") for name in names]
+        self._known_models.update(models)
+        recorded, totals = self._read_totals(models)
+        if recorded != totals.requests:
+            # A model that this worker has not heard of, from another catalog or an earlier one, has answered.
+            self._known_models |= self._recorded_models()
+            _, totals = self._read_totals(models)
+        return totals
+
+    def _read_totals(self, models: Sequence[str]) -> tuple[int, Totals]:
+        """The requests of all models and the totals by the models that are known, read in one command."""
+        names = [*models, *sorted(self._known_models - set(models))]
+        keys = [self._key(name) for name in ("requests", "cost_usd")]
+        keys += [self._key(f"model:{name}:requests") for name in names]
         with self._translating_errors(writing=False):
-            cost, *counts = self._redis.mget(keys)
+            all_requests, cost, *counts = self._redis.mget(keys)
         try:
             requests = {name: int(count or 0) for name, count in zip(names, counts, strict=True)}
             total_cost = Decimal(str(cost or "0")).quantize(REPORTED_USD)
+            recorded = int(all_requests or 0)
         except (ValueError, ArithmeticError) as error:
             raise LedgerUnavailable("A counter in Redis holds what is no number.") from error
         if not total_cost.is_finite():
             raise LedgerUnavailable("A counter in Redis holds what is no number.")
         model_requests = {name: count for name, count in requests.items() if count or name in models}
-        return Totals(sum(model_requests.values()), total_cost, model_requests)
+        return recorded, Totals(sum(model_requests.values()), total_cost, model_requests)
 
-    def _past_models(self) -> set[str]:
-        """Models that had a counter when this worker first looked, and those that it was asked for since:
-        the totals keep what a model has answered that the catalog no longer lists."""
-        if self._known_models is None:
-            start, end = self._key("model:"), ":requests"
-            with self._translating_errors(writing=False):
-                found = list(self._redis.scan_iter(f"{start}*{end}", count=SCAN_COUNT))
-            self._known_models = {name.removeprefix(start).removesuffix(end) for name in found}
-        return self._known_models
+    def _recorded_models(self) -> set[str]:
+        """Every model that has a counter."""
+        start, end = self._key("model:"), ":requests"
+        with self._translating_errors(writing=False):
+            found = list(self._redis.scan_iter(f"{start}*{end}", count=SCAN_COUNT))
+        return {name.removeprefix(start).removesuffix(end) for name in found}
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"

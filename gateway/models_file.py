@@ -16,7 +16,7 @@ from typing import Any
 from gateway.apis import Api
 from gateway.catalog import ASSUMED_CAPABILITIES, AUTO, CAPABILITIES, Catalog, Model
 from gateway.config import InvalidSetting, KeyOnNetwork, ModelOverride, Settings, base_url
-from gateway.prices import FREE, MixedPrice, Price, PublishedPrice, TokenPrice, published_price
+from gateway.prices import FREE, Price, TokenPrice, published_price
 from gateway.providers import habits_of
 
 VARIABLE = "MODELS_FILE"
@@ -70,10 +70,6 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
             models.append(_overriding_model(override, tables.get(name)))
         elif name in tables:
             models.append(_listed_model(name, tables[name], override, settings))
-        elif override is not None and override.url:
-            raise InvalidSetting(
-                VARIABLE, f"has no table [{name}] for the model of {override.variable_prefix}_URL"
-            )
     if not models:
         raise InvalidSetting(VARIABLE, "lists no model")
     if settings.network_address and any(model.api_key for model in models):
@@ -83,7 +79,7 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
 
 def _parse_toml(text: bytes) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(text.decode(), parse_float=Decimal)
+        tables = tomllib.loads(text.decode("utf-8-sig"), parse_float=Decimal)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(VARIABLE, f"cannot be read: {error}") from error
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -196,7 +192,7 @@ def _price(name: str, table: Mapping[str, Any], upstream_name: str, url: str) ->
             f"{name}: no price is published for {upstream_name[:64]!r}, so [{name}.usd_per_million_tokens] "
             f'must give {missing}; or say price = "free"',
         )
-    return _mixed(given, published) if given else published
+    return published.but_listed(given) if given else published
 
 
 def _token_price(given: Mapping[str, Decimal]) -> TokenPrice:
@@ -207,11 +203,6 @@ def _token_price(given: Mapping[str, Decimal]) -> TokenPrice:
         cache_write=given.get("cache_write"),
         cache_write_1h=given.get("cache_write_1h"),
     )
-
-
-def _mixed(given: dict[str, Decimal], published: PublishedPrice) -> MixedPrice:
-    unused = dict.fromkeys(NEEDED_CLASSES, Decimal(0))
-    return MixedPrice(_token_price(unused | given), frozenset(given), published)
 
 
 def _listed_classes(name: str, listed: object) -> dict[str, Decimal]:

@@ -13,12 +13,13 @@ from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Model
 from gateway.dialect import error_event
-from gateway.errors import GatewayError
-from gateway.jsontext import JsonObject
+from gateway.errors import GatewayError, UpstreamError
+from gateway.jsontext import JsonObject, NotJson, parse_object
 from gateway.prices import charge
+from gateway.redaction import holds_key
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import ChatRequest
-from gateway.sse import Event, with_values
+from gateway.sse import DONE, Event, event_of, with_data
 from gateway.translation.messages_answer import MessagesTranslator
 from gateway.translation.messages_request import chat_from_messages
 from gateway.translation.responses_answer import ResponsesTranslator
@@ -31,6 +32,7 @@ class Passage(ABC):
 
     api: Api
     body: bytes
+    choices = 1  # that a whole answer has
 
     @property
     @abstractmethod
@@ -45,6 +47,13 @@ class Passage(ABC):
         """
 
     @abstractmethod
+    def streamed(self, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
+        """The client's events for a whole answer, which the provider gave although a stream was asked for.
+
+        :raises UpstreamError: where that cannot be told by events
+        """
+
+    @abstractmethod
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
         """What the client gets for one event of the provider, which `reader` has just read.
 
@@ -53,7 +62,10 @@ class Passage(ABC):
 
     @abstractmethod
     def end(self, usage: Usage, cost: Decimal) -> bytes:
-        """What the client gets behind the last event of a whole answer."""
+        """What the client gets behind the last event of a whole answer.
+
+        :raises UpstreamError: where the answer turns out not to be whole after all
+        """
 
     @abstractmethod
     def error(self, error: GatewayError) -> bytes:
@@ -78,8 +90,9 @@ class PassThrough(Passage):
         self.body = request.body_for(model.upstream_name)
         self._request = request
         self._include_usage = request.include_usage
-        self._price = model.price
+        self._model = model
         self._events = 0
+        self.choices = request.choices
 
     @property
     def prompt_tokens(self) -> int:
@@ -88,14 +101,26 @@ class PassThrough(Passage):
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return body
 
+    def streamed(self, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
+        if self.api not in (Api.CHAT_COMPLETIONS, Api.COMPLETIONS):
+            raise UpstreamError("The provider gave no stream, though it was asked for one.")
+        told = values.get("usage")
+        told = told if isinstance(told, dict) else {}
+        chunks = [chunk_of(values) if self.api is Api.CHAT_COMPLETIONS else {**values, "usage": None}]
+        if self._include_usage:
+            chunks.append(chunks[0] | {"choices": [], "usage": {**told, "cost": float(cost)}})
+        return b"".join(map(event_of, chunks)) + DONE
+
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
         self._events += event.chunk is not None
+        if reader.failed and holds_key(event.raw.decode(errors="replace"), self._model.api_key):
+            raise UpstreamError("The provider reported an error instead of the rest of its answer.")
         if event.is_usage_only and not self._include_usage:
             return b""
         place = _place_of_usage(self.api, event)
         if place is None or not self._include_usage or reader.usage is None:
             return event.raw
-        return _with_cost(event, place, charge(self._price, reader.usage))
+        return _with_cost(event, place, charge(self._model.price, reader.usage))
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
         return b""
@@ -132,6 +157,9 @@ class Translated(Passage):
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return self._translator.whole(values, usage, cost)
 
+    def streamed(self, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
+        return self._translator.events(chunk_of(values)) + self._translator.end(usage, cost)
+
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
         return b"" if event.chunk is None else self._translator.events(event.chunk)
 
@@ -140,6 +168,24 @@ class Translated(Passage):
 
     def error(self, error: GatewayError) -> bytes:
         return self._translator.error(error)
+
+
+def chunk_of(completion: dict[str, Any]) -> dict[str, Any]:
+    """A whole chat completion as the one chunk of a stream that says the same."""
+    chunk = {**completion, "object": "chat.completion.chunk", "usage": None}
+    chunk["choices"] = [_chunk_choice(choice) for choice in completion["choices"]]
+    return chunk
+
+
+def _chunk_choice(choice: Any) -> dict[str, Any]:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise UpstreamError("The provider's answer cannot be read as a completion.")
+    delta = dict(message)
+    if isinstance(message.get("tool_calls"), list):
+        calls = enumerate(message["tool_calls"])
+        delta["tool_calls"] = [{**call, "index": i} if isinstance(call, dict) else call for i, call in calls]
+    return {name: value for name, value in choice.items() if name != "message"} | {"delta": delta}
 
 
 def _place_of_usage(api: Api, event: Event) -> tuple[str, ...] | None:
@@ -151,15 +197,24 @@ def _place_of_usage(api: Api, event: Event) -> tuple[str, ...] | None:
         return ("response", "usage") if final else None
     if api is Api.MESSAGES and chunk.get("type") != "message_delta":
         return None
+    choices = chunk.get("choices")
+    if isinstance(choices, list) and not all(_is_finished(choice) for choice in choices):
+        return None  # some state it with every chunk
     return ("usage",) if isinstance(chunk.get("usage"), dict) else None
 
 
+def _is_finished(choice: object) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("finish_reason"))
+
+
 def _with_cost(event: Event, place: tuple[str, ...], cost: Decimal) -> bytes:
-    """The event with `cost` in USD added to its usage."""
-    values = dict(event.chunk or {})
-    holder = values
-    for name in place:
-        holder[name] = dict(holder[name])
-        holder = holder[name]
-    holder["cost"] = float(cost)
-    return with_values(event, values)
+    """The event with `cost` in USD added to its usage, and all bytes around that as they came."""
+    try:
+        data = parse_object(event.data)
+    except NotJson:  # read by us, but not by every program: better no cost than other figures
+        return event.raw
+    value = data.values[place[0]]
+    with_cost = {"cost": float(cost)}
+    for name in reversed(place[1:]):
+        with_cost = {name: value[name] | with_cost}
+    return with_data(event, data.with_values({place[0]: value | with_cost}))

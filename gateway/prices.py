@@ -5,11 +5,13 @@ Money is `Decimal` USD and exact until it reaches Redis or a client's JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.billing import Usage
+from gateway.billing import NO_USAGE, Usage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -33,19 +35,23 @@ class Price(Protocol):
 
 
 def charge(price: Price, usage: Usage) -> Decimal:
-    """What the provider will bill in USD: its own figure where it states one, else by its price."""
-    return price.cost(usage) if usage.stated_cost is None else usage.stated_cost
+    """What the provider will bill in USD: its own figure where it states one, else by its price; nothing
+    for a call that gave nothing, also where each request has a price."""
+    if usage.stated_cost is not None:
+        return usage.stated_cost
+    return Decimal(0) if usage == NO_USAGE else price.cost(usage)
 
 
 def usd_per_million_tokens(price: Price) -> dict[str, float]:
-    """A price by its classes of tokens; of a price in tiers the first tier."""
+    """A price by its classes of tokens, without what each request costs; of tiers the first."""
     thousand = {
         "input": Usage(1000, 0, 0),
         "cached_input": Usage(1000, 1000, 0),
         "cache_write": Usage(1000, 0, 0, cache_write_tokens=1000),
         "output": Usage(0, 0, 1000),
     }
-    return {name: float(price.cost(usage) * 1000) for name, usage in thousand.items()}
+    request = price.cost(NO_USAGE)
+    return {name: float((price.cost(usage) - request) * 1000) for name, usage in thousand.items()}
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,35 @@ class TokenPrice:
 FREE = TokenPrice(Decimal(0), Decimal(0), Decimal(0), source="free")
 
 
-class PublishedPrice:
-    """The price that a provider publishes, tiers included, from the `genai-prices` data."""
+# What `genai-prices` calls the classes of `models.toml`.
+PUBLISHED_NAMES = {
+    "input": "input_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "output": "output_mtok",
+}
 
-    def __init__(self, model: ModelInfo, provider: Provider) -> None:
+
+class PublishedPrice:
+    """The price that a provider publishes, tiers included, from the `genai-prices` data; `listed` has those
+    of the classes that the models file sets instead, in USD per million tokens."""
+
+    def __init__(
+        self, model: ModelInfo, provider: Provider, listed: Mapping[str, Decimal] | None = None
+    ) -> None:
         self._model = model
         self._provider = provider
+        self._listed = dict(listed or {})
 
     @property
     def source(self) -> str:
-        return f"published by {self._provider.name} for {self._model.id}"
+        published = f"published by {self._provider.name} for {self._model.id}"
+        return (
+            f"{', '.join(sorted(self._listed))} by models.toml, else {published}"
+            if self._listed
+            else published
+        )
 
     @property
     def context_window(self) -> int | None:
@@ -92,55 +117,32 @@ class PublishedPrice:
         return self._model.context_window
 
     def cost(self, usage: Usage) -> Decimal:
-        """The charge in USD for `usage`."""
+        """The charge in USD for `usage`, at the price of now."""
         from genai_prices import Usage as PricedUsage
+        from genai_prices.types import ModelPrice
 
-        return self._model.calc_price(
-            PricedUsage(
-                input_tokens=usage.input_tokens,
-                cache_read_tokens=usage.cached_input_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                cache_write_1h_tokens=usage.cache_write_1h_tokens,
-                output_tokens=usage.output_tokens,
-                web_searches=usage.web_searches,
-            ),
-            self._provider,
-        ).total_price
+        tier = {"service_tier": usage.service_tier} if usage.service_tier else None
+        price = self._model.get_prices(datetime.now(tz=UTC), tier)
+        if self._listed:
+            ours = {PUBLISHED_NAMES[name]: usd for name, usd in self._listed.items()}
+            price = ModelPrice(**(vars(price) | ours))
+        amounts = {
+            "input_tokens": usage.input_tokens,
+            "cache_read_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+            "output_tokens": usage.output_tokens,
+            "web_searches": usage.web_searches,
+        }
+        if usage.input_audio_tokens or usage.output_audio_tokens:
+            amounts["input_audio_tokens"] = usage.input_audio_tokens
+            amounts["cache_audio_read_tokens"] = usage.cached_audio_tokens
+            amounts["output_audio_tokens"] = usage.output_audio_tokens
+        return price.calc_price(PricedUsage(**amounts))["total_price"]
 
-
-@dataclass(frozen=True)
-class MixedPrice:
-    """A published price of which the models file sets some classes: the names in `listed_classes`, whose
-    prices `listed` has. What `listed` has for the other classes does not count."""
-
-    listed: TokenPrice
-    listed_classes: frozenset[str]
-    published: PublishedPrice
-
-    @property
-    def source(self) -> str:
-        return f"{', '.join(sorted(self.listed_classes))} by models.toml, else {self.published.source}"
-
-    def cost(self, usage: Usage) -> Decimal:
-        """The charge in USD: each token by the one of the two prices that sets its class."""
-        ours = Usage(
-            input_tokens=0,
-            cached_input_tokens=usage.cached_input_tokens if "cached_input" in self.listed_classes else 0,
-            output_tokens=usage.output_tokens if "output" in self.listed_classes else 0,
-            cache_write_tokens=usage.cache_write_tokens if "cache_write" in self.listed_classes else 0,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens if "cache_write" in self.listed_classes else 0,
-        )
-        uncached = usage.uncached_input_tokens if "input" in self.listed_classes else 0
-        ours = replace(ours, input_tokens=uncached + ours.cached_input_tokens + ours.cache_write_tokens)
-        theirs = replace(
-            usage,
-            input_tokens=usage.input_tokens - ours.input_tokens,
-            cached_input_tokens=usage.cached_input_tokens - ours.cached_input_tokens,
-            output_tokens=usage.output_tokens - ours.output_tokens,
-            cache_write_tokens=usage.cache_write_tokens - ours.cache_write_tokens,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens - ours.cache_write_1h_tokens,
-        )
-        return self.listed.cost(ours) + self.published.cost(theirs)
+    def but_listed(self, listed: Mapping[str, Decimal]) -> PublishedPrice:
+        """The same with other prices for some classes."""
+        return PublishedPrice(self._model, self._provider, listed)
 
 
 def published_price(upstream_name: str, *, provider: str | None, base_url: str) -> PublishedPrice | None:

@@ -18,6 +18,13 @@ def holds_key(text: str, key: str | None) -> bool:
     return any(part in text for part in _parts_of(key))
 
 
+def text_without_key(text: str, key: str | None) -> str:
+    """`text` without the key."""
+    for part in _parts_of(key):
+        text = text.replace(part, PLACEHOLDER)
+    return text
+
+
 def without_key(body: bytes, values: Any, key: str | None) -> bytes:
     """A JSON text, given also as the values that it has, without the key: byte for byte the same where the
     key is not in it.

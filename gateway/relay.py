@@ -4,7 +4,8 @@ It ends in one of four ways, each billed exactly once:
 
 - whole: billed before its end (`[DONE]`, or the event that ends a message or a response) is passed on, so
   that no client sees a whole answer that is not counted;
-- broken off by the provider: an error event instead of that end, never an answer that looks whole;
+- broken off by the provider: an error event instead of that end, never an answer that looks whole; where
+  the API has an event of its own for an answer that failed, that is passed on;
 - broken off by the client or by a stopping worker: what was delivered until then is billed, and a client
   that is still there gets an error event instead of the end;
 - whole, but the ledger is gone: an error event instead of the end.
@@ -17,13 +18,12 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import gevent
 
 from gateway.answers import stream_reader
-from gateway.billing import Usage, usage_estimated
+from gateway.billing import NO_USAGE, Usage, usage_estimated
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
@@ -31,6 +31,8 @@ from gateway.ledger import Ledger
 from gateway.passage import Passage
 from gateway.sse import Event
 from gateway.upstream import AnswerStream
+
+SECONDS_FOR_USAGE = 10.0  # how long a whole answer waits for its usage
 
 
 class Relay:
@@ -50,7 +52,7 @@ class Relay:
         self._stream = stream
         self._ledger = ledger
         self._connection = connection
-        self._reader = stream_reader(passage.api)
+        self._reader = stream_reader(passage.api, passage.choices)
         self._batches: Iterator[list[Event]] = iter(stream)
         self._first: list[Event] = []
         self._settled = False
@@ -66,7 +68,9 @@ class Relay:
             with client_watched(self._connection):
                 first = next(self._batches, None)
             if first is None:
-                raise UpstreamError("The provider ended its answer before it began.")
+                cut = UpstreamError("The provider ended its answer before it began.")
+                cut.characters = 0  # who has said 200 bills the prompt
+                raise cut
         except BaseException:
             self._settled = True  # there is no answer to bill; the caller counts the failure
             self._stream.close()
@@ -105,8 +109,8 @@ class Relay:
                 gap = b"" if events[-1].is_terminated else b"\n\n"
             if not self._reader.finished:
                 raise UpstreamError("The provider broke off its answer.")
-            if end := self._end_of_answer():
-                yield gap + end
+            if end := gap + self._end_of_answer():
+                yield end
         except UpstreamError as error:
             self._exchange.error = error
             self._settle_broken()
@@ -131,8 +135,16 @@ class Relay:
 
     def _end_of_answer(self) -> bytes:
         """Bill the answer, and give what ends it."""
-        usage = self._reader.usage or self._estimate()
-        return self._passage.end(usage, self._settle(usage, failed=False))
+        usage = self._usage()
+        if self._reader.failed:
+            self._exchange.error = UpstreamError("The provider ended its answer as failed.")
+            if self._reader.usage is None and not self._reader.characters:
+                self._settle(NO_USAGE, failed=True, answered=False)
+                return b""
+        cost = self._exchange.charge(usage)
+        end = self._passage.end(usage, cost)
+        self._settle(usage, failed=self._reader.failed)
+        return end
 
     def _end(self) -> None:
         try:
@@ -147,7 +159,15 @@ class Relay:
             done = next((index for index, event in enumerate(batch) if self._reader.is_end(event)), None)
             yield batch if done is None else batch[: done + 1]
             with client_watched(self._connection):
-                batch = next(self._batches, None)
+                batch = self._next_batch()
+
+    def _next_batch(self) -> list[Event] | None:
+        if not self._reader.finished:
+            return next(self._batches, None)
+        # The answer is whole: only its usage may still come, and however the stream ends now, it ends well.
+        with suppress(UpstreamError), gevent.Timeout(SECONDS_FOR_USAGE, False):  # type: ignore[arg-type]
+            return next(self._batches, None)
+        return None
 
     def _passed_on(self, events: list[Event]) -> tuple[bytes, UpstreamError | None]:
         """What the client gets for `events`, up to the one by which the provider fails, if one does."""
@@ -163,22 +183,24 @@ class Relay:
     def _estimate(self) -> Usage:
         return usage_estimated(self._passage.prompt_tokens, self._reader.characters)
 
-    def _usage_so_far(self) -> Usage:
-        """Of a broken answer. What its provider has stated may be older than what it has sent since."""
+    def _usage(self) -> Usage:
+        """What the provider will bill for what has come. What it has stated may be older than that."""
         stated, estimate = self._reader.usage, self._estimate()
-        if stated is None or stated.output_tokens >= estimate.output_tokens:
-            return stated or estimate
+        if stated is None:
+            return estimate
+        if not self._reader.usage_is_stale or stated.output_tokens >= estimate.output_tokens:
+            return stated
         return replace(stated, output_tokens=estimate.output_tokens, stated_cost=None, estimated=True)
 
-    def _settle(self, usage: Usage, *, failed: bool) -> Decimal:
+    def _settle(self, usage: Usage, *, failed: bool, answered: bool = True) -> None:
         self._settled = True  # also where recording fails: it may have counted all the same
-        return self._exchange.settle(self._ledger, usage, answered=True, failed=failed)
+        self._exchange.settle(self._ledger, usage, answered=answered, failed=failed)
 
     def _settle_broken(self, *, failed: bool = True) -> None:
         """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
         if self._settled:
             return
         try:
-            self._settle(self._usage_so_far(), failed=failed)
+            self._settle(self._usage(), failed=failed)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

@@ -19,7 +19,7 @@ IN_WORDS = {"json_schema": "answers by a JSON schema"}
 @dataclass(frozen=True)
 class Route:
     """A decision, with the policy that took it and its reason in words without any of the prompt.
-    `baseline` is the model that would have answered if money were no object."""
+    `baseline` is the dearest model that could have answered."""
 
     model: Model
     policy: str
@@ -34,20 +34,19 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Rou
     :raises ModelNotFound: when the client named a model that is not configured
     :raises InvalidRequest: when the model that the client named cannot answer, or none can
     """
-    baseline = catalog.dearest(request.api)
+    models = [model for model in catalog if model.auto]
+    able = [model for model in models if obstacle_to(request, model) is None]
     if not catalog.leaves_choice(request.model):
         model = catalog.named(request.model)
         if obstacle := obstacle_to(request, model):
             raise obstacle
-        return Route(model, "requested", "the client named the model", baseline)
-    models = [model for model in catalog if model.auto]
-    able = [model for model in models if obstacle_to(request, model) is None]
+        return Route(model, "requested", "the client named the model", (able or [model])[-1])
     if not able:
         raise _obstacle_to_all(request, models)
     model, reason = prompt_length(request.user_characters, able, threshold_chars)
     if len(able) < len(models):
         reason += f"; {len(able)} of {len(models)} models can answer"
-    return Route(model, "prompt_length", reason, baseline)
+    return Route(model, "prompt_length", reason, able[-1])
 
 
 def prompt_length(user_characters: int, models: Sequence[Model], threshold_chars: int) -> tuple[Model, str]:
@@ -85,9 +84,10 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
 
 
 def _obstacle_to_all(request: ModelRequest, models: Sequence[Model]) -> InvalidRequest:
-    obstacles = [obstacle for model in models if (obstacle := obstacle_to(request, model))]
-    if not any(model.answers(request.api) for model in models):
+    serving = [model for model in models if model.answers(request.api)]
+    if not serving:
         return InvalidRequest(f"No configured model serves {request.api} on {AUTO!r}.", param="model")
+    obstacles = [obstacle for model in serving if (obstacle := obstacle_to(request, model))]
     # Each reason once: many models may lack the same.
     reasons = " ".join(dict.fromkeys(obstacle.message for obstacle in obstacles))
     kind = type(obstacles[-1])

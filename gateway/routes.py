@@ -7,11 +7,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gevent
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.apis import Api
 from gateway.catalog import AUTO
-from gateway.errors import LedgerUnavailable
+from gateway.client import ClientLeft, client_watched
+from gateway.dialect import refusal_body
+from gateway.errors import ClientClosedRequest, ContextTooLong, LedgerUnavailable, WorkerStopping
 from gateway.headers import client_headers
 from gateway.router import choose
 from gateway.schema.chat import parse_chat_request
@@ -22,6 +25,7 @@ from gateway.serve import gateway, read_body, serve
 from gateway.upstream import Answer
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
+COUNTS_NOTHING = (404, 405)  # a provider of Messages that does not count their tokens
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 routes = Blueprint("routes", __name__)
@@ -62,14 +66,27 @@ def count_tokens() -> Response:
     """The tokens of a Message's prompt: counted by the provider where it serves Messages, else estimated."""
     settings, catalog = gateway().settings, gateway().catalogs.current
     asked = parse_messages_request(read_body(settings.request_body_timeout))
-    g.exchange.route = route = choose(asked, catalog, settings.routing_threshold_chars)
+    try:
+        route = choose(asked, catalog, settings.routing_threshold_chars)
+    except ContextTooLong:  # which is what a client may want to know
+        return jsonify({"input_tokens": asked.prompt_tokens})
+    g.exchange.route = route
     if Api.MESSAGES in route.model.apis:
         g.exchange.attempts += 1
         body = BytesIO(asked.body_for(route.model.upstream_name))
         headers = client_headers(request.headers, Api.MESSAGES, mock_faults=settings.forward_mock_faults)
-        answer = gateway().upstream.count_tokens(route.model, body, headers)
+        try:
+            with client_watched(request.environ.get("gunicorn.socket")):
+                answer = gateway().upstream.count_tokens(route.model, body, headers)
+        except ClientLeft:
+            raise ClientClosedRequest("The client closed its side of the connection.") from None
+        except gevent.GreenletExit:
+            raise WorkerStopping from None
         if isinstance(answer, Answer):
             return Response(answer.body, mimetype="application/json")
+        if answer.status not in COUNTS_NOTHING:
+            refused = refusal_body(Api.MESSAGES, Api.MESSAGES, answer.status, answer.body, answer.message)
+            return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     return jsonify({"input_tokens": asked.prompt_tokens})
 
 
@@ -83,8 +100,9 @@ def models() -> Response:
 @routes.get("/v1/models/<path:name>")
 def model(name: str) -> Response:
     """OpenAI's object of one model."""
-    if name != AUTO:
-        gateway().catalogs.current.named(name)
+    catalog = gateway().catalogs.current
+    if not catalog.leaves_choice(name):
+        catalog.named(name)
     return jsonify(model_object(name))
 
 

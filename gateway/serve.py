@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -11,8 +11,8 @@ from flask import Response, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from gateway.answers import output_characters
-from gateway.billing import Usage, usage_estimated, usage_stated
+from gateway.answers import characters_so_far, output_characters
+from gateway.billing import NO_USAGE, Usage, usage_estimated, usage_stated
 from gateway.catalog import Catalog
 from gateway.catalog_watch import CatalogWatch
 from gateway.client import ClientLeft, client_watched
@@ -30,13 +30,10 @@ from gateway.exchange import Exchange
 from gateway.headers import client_headers
 from gateway.ledger import Ledger
 from gateway.passage import Passage, passage
-from gateway.prices import charge
 from gateway.relay import Relay
 from gateway.router import Route, choose
 from gateway.schema.base import ModelRequest
 from gateway.upstream import AnswerStream, Refusal, Upstream
-
-NO_USAGE = Usage(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
     model = exchange.route.model
     ledger.require_available()
     connection = request.environ.get("gunicorn.socket")
-    body = BytesIO(way.body)
+    body, received = BytesIO(way.body), bytearray()
     exchange.attempts += 1
     try:
         with client_watched(connection):
@@ -78,6 +75,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
                 body,
                 stream=asked.stream,
                 headers=client_headers(request.headers, way.api, mock_faults=settings.forward_mock_faults),
+                received=received,
             )
         exchange.upstream_request_id = answer.headers.request_id
         if isinstance(answer, AnswerStream):
@@ -86,29 +84,34 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
             return event_stream(relay, answer.headers.passed)
     except ClientLeft:
         exchange.client_left = True
-        record_unanswered(exchange, prompt_usage(way, sent=body.tell() > 0), failed=False)
+        record_unanswered(exchange, usage_so_far(way, body, received), failed=False)
         raise ClientClosedRequest("The client closed its side of the connection.") from None
     except gevent.GreenletExit:
-        record_unanswered(exchange, prompt_usage(way, sent=body.tell() > 0), failed=True)
+        record_unanswered(exchange, usage_so_far(way, body, received), failed=True)
         raise WorkerStopping from None
     except UpstreamError as error:
         record_unanswered(exchange, failed_usage(way, error), failed=True)
         raise
     if isinstance(answer, Refusal):
-        record_unanswered(exchange, NO_USAGE, failed=True)
-        refused = refusal_body(asked.api, way.api, answer.status, answer.body, model.name)
+        record_unanswered(exchange, answer.usage or NO_USAGE, failed=True)
+        refused = refusal_body(asked.api, way.api, answer.status, answer.body, answer.message)
         return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     usage = usage_stated(way.api, answer.values) or usage_estimated(
         way.prompt_tokens, output_characters(way.api, answer.values)
     )
-    cost = charge(model.price, usage)
+    cost = exchange.charge(usage)
     try:
-        whole = way.whole(answer.body, answer.values, usage, cost)
+        if asked.stream:
+            whole = way.streamed(answer.values, usage, cost)
+        else:
+            whole = way.whole(answer.body, answer.values, usage, cost)
     except UpstreamError:
         record_unanswered(exchange, usage, failed=True)
         raise
     exchange.settle(ledger, usage, answered=True, failed=False)
     headers = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
+    if asked.stream:
+        return event_stream([whole], headers)
     return Response(whole, headers=headers, mimetype="application/json")
 
 
@@ -158,9 +161,12 @@ def read_body(timeout: float) -> bytes:
     return body
 
 
-def prompt_usage(way: Passage, *, sent: bool) -> Usage:
-    """What a provider will bill for a request that nobody waits for any more."""
-    return usage_estimated(way.prompt_tokens, 0) if sent else NO_USAGE
+def usage_so_far(way: Passage, body: BytesIO, received: bytearray) -> Usage:
+    """What a provider will bill for a call that nobody waits for any more: nothing where the request had not
+    gone out, else its prompt and what had come of the answer."""
+    if body.tell() == 0:
+        return NO_USAGE
+    return usage_estimated(way.prompt_tokens, characters_so_far(bytes(received)))
 
 
 def failed_usage(way: Passage, error: UpstreamError) -> Usage:
@@ -180,9 +186,9 @@ def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None
         )
 
 
-def event_stream(relay: Relay, headers: dict[str, str]) -> Response:
+def event_stream(events: Iterable[bytes], headers: dict[str, str]) -> Response:
     return Response(
-        relay,
+        events,
         content_type="text/event-stream; charset=utf-8",
         # Proxies in front, nginx above all, would hold a stream back otherwise.
         headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},

@@ -1,6 +1,6 @@
 """Server-sent events of a streamed completion: cut out of the byte stream, read, and written.
 
-The bytes of an event are never changed on the way through; `Event.raw` holds them with their blank line.
+`Event.raw` holds the bytes of an event as they came, with their blank line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 from gateway.errors import UpstreamError
 
 MAX_EVENT_BYTES = 32 * 2**20
+DONE = b"data: [DONE]\n\n"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+ERROR_LINE = re.compile(rb"event: ?error")
 BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 
@@ -36,8 +39,10 @@ class Event:
 
     @property
     def is_usage_only(self) -> bool:
-        """Whether this is the extra chunk that a provider sends for `stream_options.include_usage`."""
-        return self.chunk is not None and bool(self.chunk.get("usage")) and self.chunk.get("choices") == []
+        """Whether this is the extra chunk that a provider sends for `stream_options.include_usage`, be it
+        that the usage in it is null. Azure's first chunk has no choices either, but says something else."""
+        chunk = self.chunk or {}
+        return "usage" in chunk and not chunk.get("choices") and "prompt_filter_results" not in chunk
 
 
 class EventReader:
@@ -86,19 +91,24 @@ def read_event(raw: bytes) -> Event:
     :raises UpstreamError: for data that begin a JSON object and are none, or that say an error; the words
         of a provider's error stay here, since they may hold a key
     """
-    lines = (line for line in raw.splitlines() if line.startswith(b"data:"))
-    data = b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+    lines = raw.removeprefix(BYTE_ORDER_MARK).splitlines()
+    data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
     try:
         chunk = json.loads(data) if data.lstrip().startswith(b"{") else None
     except (ValueError, RecursionError):
         raise UpstreamError("The provider sent a chunk that is not JSON.") from None
-    if chunk is not None and (chunk.get("error") or chunk.get("type") == "error"):
+    told = chunk is not None and (chunk.get("error") or chunk.get("type") == "error")
+    if told or any(ERROR_LINE.fullmatch(line) for line in lines):
         raise UpstreamError("The provider reported an error instead of the rest of its answer.")
     return Event(raw, data, chunk)
 
 
-def with_values(event: Event, values: dict[str, Any]) -> bytes:
-    """The bytes of an event with other values as its data; its other lines stay."""
+def event_of(values: dict[str, Any]) -> bytes:
+    """An event with these values as its data."""
+    return b"data: " + json.dumps(values, separators=(",", ":")).encode() + b"\n\n"
+
+
+def with_data(event: Event, data: bytes) -> bytes:
+    """The bytes of an event with other data, which are one line; its other lines stay."""
     lines = [line for line in event.raw.splitlines() if line and not line.startswith(b"data:")]
-    data = b"data: " + json.dumps(values, separators=(",", ":")).encode()
-    return b"\n".join([*lines, data]) + b"\n\n"
+    return b"\n".join([*lines, b"data: " + data]) + b"\n\n"

@@ -15,18 +15,19 @@ import gevent
 import requests
 import urllib3
 
-from gateway.answers import characters_so_far, is_answer
+from gateway.answers import StreamReader, characters_so_far, is_answer, message_of, stream_reader
 from gateway.apis import Api
-from gateway.billing import usage_stated
+from gateway.billing import Usage, usage_stated
 from gateway.catalog import Model
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.headers import UpstreamHeaders, headers_for, upstream_headers
 from gateway.pool import CheckedAdapter
-from gateway.redaction import without_key
+from gateway.redaction import text_without_key, without_key
 from gateway.sse import Event, EventReader
 
 PROVIDERS = 64
 CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
+MAX_ANSWER_BYTES = 256 * 2**20  # thousands of embeddings take a hundred million
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 
@@ -42,11 +43,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A 4xx of the provider. Its body is None where it gave no error that could be passed on."""
+    """A 4xx of the provider. `body` is None where it is no error in the shape of the API, `message` what it
+    says then, where it says anything."""
 
     status: int
     body: bytes | None
+    message: str | None
     headers: UpstreamHeaders
+    usage: Usage | None = None
 
 
 class AnswerStream:
@@ -90,11 +94,18 @@ class Upstream:
             self._session.mount(scheme, CheckedAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
 
     def ask(
-        self, model: Model, api: Api, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
+        self,
+        model: Model,
+        api: Api,
+        body: BytesIO,
+        *,
+        stream: bool,
+        headers: Mapping[str, str],
+        received: bytearray | None = None,
     ) -> Answer | AnswerStream | Refusal:
         """Ask `model` by `api`. A provider may answer whole where a stream was asked for. `headers` are those
         of the client that the provider gets. Where this is broken off, `body` has been read if the request
-        had gone out by then.
+        had gone out by then, and `received` has what had come of a whole answer.
 
         :raises UpstreamError: the provider cannot be reached, fails (5xx) or answers nonsense
         :raises UpstreamTimeout: it takes longer than the time-outs allow
@@ -104,16 +115,18 @@ class Upstream:
         if stream and response.status_code == 200 and kind.startswith("text/event-stream"):
             return AnswerStream(response, upstream_headers(response.headers, model.api_key))
         with response:
-            body_received, failure = _received(response)
+            body_received, failure = _received(response, bytearray() if received is None else received)
         if response.status_code == 200:
             return _answer(model, api, response, body_received, failure)
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
-            return _refusal(model, response, body_received)
+            return _refusal(model, api, response, body_received)
+        passed = upstream_headers(response.headers, model.api_key).passed
         raise UpstreamError(
             f"{model.name} answered with status {response.status_code}.",
             usage_stated(api, _json_object(body_received)),
+            headers={name: value for name, value in passed.items() if name.lower().startswith("retry-after")},
         )
 
     def count_tokens(self, model: Model, body: BytesIO, headers: Mapping[str, str]) -> Answer | Refusal:
@@ -123,11 +136,11 @@ class Upstream:
         """
         path = f"{Api.MESSAGES.path}/count_tokens"
         with self._post(model, path, body, stream=False, headers=headers) as response:
-            counted, failure = _received(response)
+            counted, failure = _received(response, bytearray())
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
-            return _refusal(model, response, counted)
+            return _refusal(model, Api.MESSAGES, response, counted)
         values = _json_object(counted)
         if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
             raise UpstreamError(f"{model.name} did not count the tokens.")
@@ -147,13 +160,14 @@ class Upstream:
             )
 
 
-def _received(response: requests.Response) -> tuple[bytes, UpstreamError | None]:
-    """The body, or as much of it as came before it broke off, and how it did."""
-    body = bytearray()
+def _received(response: requests.Response, body: bytearray) -> tuple[bytes, UpstreamError | None]:
+    """The body, or as much of it as came before it broke off, and how it did; `body` grows by what comes."""
     try:
         with _translating_errors():
             while piece := response.raw.read1(READ_BYTES, decode_content=True):
                 body += piece
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise UpstreamError("The provider's answer is too large.")
     except UpstreamError as failure:
         return bytes(body), failure
     return bytes(body), None
@@ -167,28 +181,49 @@ def _answer(
         return Answer(body, values, upstream_headers(response.headers, model.api_key))
     cut = failure is not None or (not values and body.lstrip().startswith(b"{"))
     failure = failure or UpstreamError(f"{model.name} answered with something that is no answer.")
-    failure.usage = usage_stated(api, values)
-    # Who has said 200 will bill the answer, though it never came whole.
-    failure.characters = characters_so_far(body) if cut else None
+    # Who has said 200 will bill the answer, though it never came whole, or as a stream that nobody wanted.
+    if streamed := _stream_in(api, body):
+        failure.usage, failure.characters = streamed.usage, streamed.characters
+    else:
+        failure.usage = usage_stated(api, values)
+        failure.characters = characters_so_far(body) if cut else None
     raise failure
 
 
-def _refusal(model: Model, response: requests.Response, body: bytes) -> Refusal:
-    values, headers = _json_object(body), upstream_headers(response.headers, model.api_key)
-    told: bytes | None = None
-    if isinstance(values.get("error"), dict):
-        with suppress(RecursionError):
+def _stream_in(api: Api, body: bytes) -> StreamReader | None:
+    """What a body tells that is a stream of events, or None for any other."""
+    if not body.lstrip().startswith((b"data:", b"event:")):
+        return None
+    reader = stream_reader(api)
+    with suppress(UpstreamError):
+        for event in EventReader().feed(body + b"\n\n"):
+            reader.read(event)
+    return reader
+
+
+def _refusal(model: Model, api: Api, response: requests.Response, body: bytes) -> Refusal:
+    values, headers = _json(body), upstream_headers(response.headers, model.api_key)
+    told, message = None, None
+    with suppress(RecursionError):
+        if isinstance(values, dict) and isinstance(values.get("error"), dict):
             told = without_key(body, values, model.api_key)
-    return Refusal(response.status_code, told, headers)
+        elif (said := message_of(values)) is not None:
+            message = text_without_key(said, model.api_key)
+    usage = usage_stated(api, values) if isinstance(values, dict) else None
+    return Refusal(response.status_code, told, message, headers, usage)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a provider sent, or an empty one where it sent anything else."""
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
+    values = _json(body)
     return values if isinstance(values, dict) else {}
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 @contextmanager

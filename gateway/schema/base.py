@@ -59,6 +59,11 @@ class ModelRequest(Protocol):
         ...
 
     @property
+    def choices(self) -> int:
+        """How many answers the client wants to the one prompt."""
+        ...
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What a model must be capable of to answer; the names are those of `models.toml`."""
         ...

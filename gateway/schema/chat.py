@@ -65,10 +65,12 @@ class ChatRequest:
             for text in texts_of(message.get("content"))
         )
 
-    @property
+    @cached_property
     def prompt_tokens(self) -> int:
         """The likely tokens of all messages, whatever their role, and of the tools."""
-        tokens = TOKENS_PER_REPLY + tokens_of_json(self.body.values.get("tools"))
+        values = self.body.values
+        tokens = TOKENS_PER_REPLY + tokens_of_json(values.get("tools"))
+        tokens += tokens_of_json(values.get("functions"))
         for message in self.messages:
             tokens += TOKENS_PER_MESSAGE + sum(map(_tokens_of, _parts_of(message.get("content"))))
             for call in objects_of(message.get("tool_calls")):
@@ -83,6 +85,10 @@ class ChatRequest:
         return positive_integer(values.get("max_completion_tokens")) or positive_integer(
             values.get("max_tokens")
         )
+
+    @property
+    def choices(self) -> int:
+        return positive_integer(self.body.values.get("n")) or 1
 
     @property
     def capabilities(self) -> frozenset[str]:

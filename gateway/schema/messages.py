@@ -37,6 +37,8 @@ class MessagesRequest:
     api: ClassVar[Api] = Api.MESSAGES
     stored: ClassVar[bool] = False
 
+    choices: ClassVar[int] = 1
+
     body: JsonObject
 
     @property

@@ -57,6 +57,10 @@ class CompletionRequest:
         return positive_integer(self.body.values.get("max_tokens"))
 
     @property
+    def choices(self) -> int:
+        return max(1, len(self._prompts)) * (positive_integer(self.body.values.get("n")) or 1)
+
+    @property
     def capabilities(self) -> frozenset[str]:
         return frozenset({"streaming"} if self.stream else ())
 

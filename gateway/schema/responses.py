@@ -35,6 +35,8 @@ class ResponsesRequest:
 
     api: ClassVar[Api] = Api.RESPONSES
 
+    choices: ClassVar[int] = 1
+
     body: JsonObject
 
     @property

@@ -148,7 +148,6 @@ LIMITS = [
     (CHAT, "max_completion_tokens"),
     (RESPONSES, "max_output_tokens"),
     (MESSAGES, "max_tokens"),
-    (COUNT_TOKENS, "max_tokens"),
     (COMPLETIONS, "max_tokens"),
 ]
 
@@ -262,6 +261,14 @@ def test_a_limit_beyond_the_context_is_refused_however_long_it_is(
         answer = ask(narrow.gateway_url, route.request(body))
         assert_refused(answer, 400, code="context_length_exceeded", path=path)
         assert len(answer.body) < 1000
+
+
+def test_the_tokens_of_a_prompt_that_fits_no_model_are_counted_all_the_same(narrow: GatewayUnderTest) -> None:
+    [route] = [route for route in ROUTES if route.path == COUNT_TOKENS]
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * 100_000}]}).encode()
+    with unharmed(narrow):
+        answer = ask(narrow.gateway_url, route.request(body))
+    assert (answer.status, answer.json()) == (200, {"input_tokens": 25_006})
 
 
 @pytest.mark.parametrize("name", ["gpt-9", "", "cheapmodel", "CheapModel ", "\\u202e", "x" * 10_000])

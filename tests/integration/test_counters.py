@@ -41,7 +41,7 @@ def test_every_worker_and_replica_counts_into_the_same_totals(start_gateway: Sta
         line["process"]
         for gateway in (first, second)
         for line in gateway.service.log_lines
-        if "model" in line
+        if line["message"] == "request" and "model" in line
     }
     assert len(workers) > 2, "one gateway used one worker alone"
     assert first.metrics() == second.metrics()

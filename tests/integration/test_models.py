@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,49 @@ def test_every_worker_takes_a_changed_file_and_keeps_a_good_one(
     assert eventually(lambda: names_seen(gateway) == {("auto", "cheap")}, PICKED_UP_SECONDS)
     assert gateway.chat(LONG).headers["X-Gateway-Model"] == "cheap"
     assert gateway.chat(LONG, model="dear").status_code == 404
+
+
+def test_a_worker_that_starts_while_the_file_is_broken_serves_what_the_others_serve(
+    start_gateway: StartGateway, model_urls: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    one = table("cheap", model_urls["CheapModel"], 1)
+    file.write_text(one)
+    gateway = start(start_gateway, file, WEB_CONCURRENCY="2")
+    two = one + table("dear", model_urls["ExpensiveModel"], 9)
+    file.write_text(two)
+    assert eventually(lambda: names_seen(gateway) == {("auto", "cheap", "dear")}, PICKED_UP_SECONDS)
+    file.write_text("[broken]\n")
+    before = {worker.pid for worker in gateway.service.workers}
+
+    os.kill(gateway.service.workers[0].pid, signal.SIGKILL)
+
+    assert eventually(lambda: len({worker.pid for worker in gateway.service.workers} - before) == 1)
+    assert eventually(lambda: names_seen(gateway) == {("auto", "cheap", "dear")})
+    assert gateway.chat(LONG).headers["X-Gateway-Model"] == "dear"
+    file.write_text(one)
+    assert eventually(lambda: names_seen(gateway) == {("auto", "cheap")}, PICKED_UP_SECONDS)
+
+
+def test_every_worker_tells_the_same_totals_also_of_models_that_came_and_went(
+    start_gateway: StartGateway, model_urls: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    one = table("cheap", model_urls["CheapModel"], 1)
+    file.write_text(one)
+    gateway = start(start_gateway, file, WEB_CONCURRENCY="2")
+    gateway.metrics()
+    file.write_text(one + table("guest", model_urls["ExpensiveModel"], 9))
+    assert eventually(lambda: names_seen(gateway) == {("auto", "cheap", "guest")}, PICKED_UP_SECONDS)
+    gateway.chat(SHORT, model="guest")
+    file.write_text(one)
+    assert eventually(lambda: names_seen(gateway) == {("auto", "cheap")}, PICKED_UP_SECONDS)
+
+    seen = [gateway.metrics() for _ in range(20)]
+
+    assert all(metrics == seen[0] for metrics in seen)
+    assert seen[0]["totalRequests"] == 1
+    assert seen[0]["modelUsageCount"] == {"cheap": 0, "guest": 1}
 
 
 def test_what_a_model_has_answered_stays_in_the_totals_when_it_is_no_longer_listed(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from io import BytesIO
 
 import pytest
+import requests
 
 from gateway.apis import Api
 from gateway.billing import Usage
@@ -20,6 +21,7 @@ from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
 from tests.support.sse import events_of, text_of
 from tests.support.stack import SHORT
+from tests.support.waiting import eventually
 
 EVENTS = (
     b'data: {"choices": [{"index": 0, "delta": {"content": "Paris."}, "finish_reason": "stop"}]}\n\n'
@@ -113,7 +115,7 @@ def test_a_refusal_that_is_no_json_is_put_into_the_shape(status: str) -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.status == int(status[:3])
     assert refusal.body is None
-    told = refusal_body(Api.CHAT_COMPLETIONS, Api.CHAT_COMPLETIONS, refusal.status, None, "CheapModel")
+    told = refusal_body(Api.CHAT_COMPLETIONS, Api.CHAT_COMPLETIONS, refusal.status, None, refusal.message)
     assert json.loads(told)["error"]["code"] == "upstream_error"
 
 
@@ -122,3 +124,81 @@ def test_a_failure_that_states_its_usage_can_be_billed() -> None:
     with scripted_provider(http("500 Oops", b"", body)) as url, pytest.raises(UpstreamError) as failure:
         ask(url, stream=False)
     assert failure.value.usage == Usage(14, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'[{"error": {"code": 400, "message": "Odd.", "status": "INVALID_ARGUMENT"}}]', "Odd."),
+        (b'{"object": "error", "message": "Too long.", "type": "BadRequestError"}', "Too long."),
+        (b'{"error": "model not found"}', "model not found"),
+        (b'{"detail": [{"loc": ["body"], "msg": "Required"}, {"msg": "Bad"}]}', "Required; Bad"),
+        (b'{"detail": "Key sk-canary/0123 is bad"}', "Key [key] is bad"),
+    ],
+)
+@pytest.mark.parametrize("path", ["chat/completions", "messages", "responses"])
+def test_a_refusal_in_no_usual_shape_keeps_its_words(
+    start_gateway: StartGateway, body: bytes, message: str, path: str
+) -> None:
+    with scripted_provider(http("400 Bad Request", b"Content-Type: application/json\r\n", body)) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url, CHEAP_MODEL_API_KEY=KEY)
+        messages = {"messages": [{"role": "user", "content": SHORT}]}
+        fields = {"messages": messages | {"max_tokens": 9}, "responses": {"input": SHORT}}.get(path, messages)
+        answer = requests.post(f"{gateway.gateway_url}/v1/{path}", json=fields, timeout=10)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["message"], error["type"]) == (message, "invalid_request_error")
+    assert ("code" in error) is (path != "messages")
+
+
+def test_a_failing_provider_s_wish_to_be_asked_later_is_passed_on(start_gateway: StartGateway) -> None:
+    with scripted_provider(
+        http("503 Unavailable", b"Retry-After: 9\r\nX-RateLimit-Limit: 1\r\n", b"")
+    ) as url:
+        answer = start_gateway(CHEAP_MODEL_URL=url).chat(SHORT)
+    assert answer.status_code == 502
+    assert answer.headers["Retry-After"] == "9"
+    assert "X-Ratelimit-A" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", [b"text/event-stream", b"text/plain"])
+def test_a_stream_that_nobody_asked_for_is_thrown_away_and_paid_for(
+    start_gateway: StartGateway, kind: bytes
+) -> None:
+    with scripted_provider(http("200 OK", b"Content-Type: " + kind + b"\r\n", EVENTS)) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url)
+        assert gateway.chat(SHORT).status_code == 502
+    counted = gateway.counted("CheapModel")
+    assert (counted.calls, counted.input_tokens, counted.output_tokens) == (0, 14, 2)
+
+
+def test_a_provider_that_answers_whole_to_a_wish_for_a_stream_gives_its_client_a_stream(
+    start_gateway: StartGateway,
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Paris."}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 14, "completion_tokens": 2}
+    body = json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+    with scripted_provider(http("200 OK", b"Content-Type: application/json\r\n", body)) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url)
+        answer = gateway.chat(SHORT, stream=True, stream_options={"include_usage": True})
+    events = events_of(answer)
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert text_of(events) == "Paris."
+    assert events[-2]["usage"] == {**usage, "cost": 0.0000022}
+    assert events[-1] == "[DONE]"
+    assert gateway.counted("CheapModel").calls == 1
+
+
+def test_who_leaves_in_the_middle_of_a_plain_answer_pays_for_what_had_come(
+    start_gateway: StartGateway,
+) -> None:
+    text = "x" * 4000
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+    with scripted_provider(head + b'{"choices": [{"message": {"content": "' + text.encode(), hold=3) as url:
+        gateway = start_gateway(CHEAP_MODEL_URL=url)
+        body = {"messages": [{"role": "user", "content": SHORT}]}
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{gateway.gateway_url}/v1/chat/completions", json=body, timeout=1)
+        assert eventually(lambda: gateway.counted("CheapModel").output_tokens > 0)
+    counted = gateway.counted("CheapModel")
+    assert (counted.calls, counted.input_tokens, counted.output_tokens) == (0, 14, 1000)

@@ -74,7 +74,7 @@ def test_a_plain_answer_that_takes_longer_than_the_stop_is_told_so_and_billed(
     assert answer.headers["Retry-After"] == "1"
     counted = gateway.counted("CheapModel")
     assert (counted.calls, counted.input_tokens, counted.output_tokens) == (0, 14, 0)
-    assert [line["status"] for line in gateway.service.log_lines if "model" in line] == [503]
+    assert [line["status"] for line in gateway.service.log_lines if line["message"] == "request"] == [503]
 
 
 def test_an_answer_that_was_cut_is_never_followed_by_another(start_gateway: StartGateway) -> None:

@@ -71,7 +71,7 @@ def final_usage(event: dict[str, Any]) -> dict[str, Any] | None:
     usage: dict[str, Any] | None = None
     if event["type"] == "message_delta":
         usage = event.get("usage")
-    elif event["type"] in LAST_EVENTS:
+    elif event["type"] in (*LAST_EVENTS, "response.failed"):
         usage = event.get("response", {}).get("usage")
     return usage
 

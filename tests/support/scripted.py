@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def scripted_provider(answer: bytes) -> Iterator[str]:
-    """Gives the provider's base URL."""
+def scripted_provider(answer: bytes, hold: float = 0) -> Iterator[str]:
+    """Gives the provider's base URL. A connection is held open for so many seconds after its answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -20,6 +21,7 @@ def scripted_provider(answer: bytes) -> Iterator[str]:
                     with connection:
                         _read_request(connection)
                         connection.sendall(answer)
+                        time.sleep(hold)
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -89,7 +89,7 @@ def test_stated_usage_is_taken_as_stated() -> None:
     assert usage == Usage(input_tokens=14, cached_input_tokens=4, output_tokens=9, reasoning_tokens=5)
 
 
-@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 1}, [], "x", 1])
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 0}, [], "x", 1])
 def test_without_a_figure_nothing_was_cached(details: object) -> None:
     assert stated(prompt_tokens=14, completion_tokens=9, prompt_tokens_details=details) == Usage(14, 0, 9)
 
@@ -189,3 +189,38 @@ def test_nonsense_in_an_answer_counts_nothing_and_harms_nothing(path: str, nonse
     content = at("content", {"content": {}, "refusal": 1, "tool_calls": at("tool_calls", [call])})
     choices = at("choices", [at("choice", {"message": content})])
     assert output_characters(CHAT, {"choices": choices}) == 0
+
+
+def test_audio_and_the_tier_of_the_service_are_known() -> None:
+    usage = usage_stated(
+        CHAT,
+        {
+            "service_tier": "flex",
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 60,
+                "prompt_tokens_details": {"cached_tokens": 30, "audio_tokens": 80},
+                "completion_tokens_details": {"audio_tokens": 50},
+            },
+        },
+    )
+    # Twenty of the cached tokens can be text, so ten must be audio.
+    assert usage == Usage(
+        100,
+        30,
+        60,
+        input_audio_tokens=80,
+        cached_audio_tokens=10,
+        output_audio_tokens=50,
+        service_tier="flex",
+    )
+
+
+@pytest.mark.parametrize("tier", ["default", "auto", "standard", None, 1, []])
+def test_a_tier_at_the_usual_price_is_none(tier: object) -> None:
+    usage = usage_stated(CHAT, {"service_tier": tier, "usage": {"prompt_tokens": 1}})
+    assert usage == Usage(1, 0, 0)
+
+
+def test_embeddings_may_state_a_total_alone() -> None:
+    assert usage_stated(Api.EMBEDDINGS, {"usage": {"total_tokens": 12}}) == Usage(12, 0, 0)

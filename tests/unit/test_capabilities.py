@@ -185,3 +185,20 @@ def test_what_a_provider_has_kept_is_asked_of_one_that_keeps_answers() -> None:
     with pytest.raises(InvalidRequest, match="keeps no earlier answers") as refused:
         choose(follow_up, Catalog(model("chat", 1)), 150)
     assert refused.value.param == "previous_response_id"
+
+
+def test_the_baseline_is_the_dearest_that_could_have_answered() -> None:
+    catalog = Catalog(
+        model("cheap", 1),
+        model("middle", 2),
+        model("blind", 3, capabilities=lacking("images")),
+        model("by-name", 4, auto=False),
+        model("embedder", 5, apis=frozenset({Api.EMBEDDINGS})),
+    )
+    image = {"type": "image_url", "image_url": {"url": IMAGE}}
+    assert choose(chat(), catalog, 150).baseline.name == "blind"
+    assert choose(chat(model="cheap"), catalog, 150).baseline.name == "blind"
+    assert choose(chat([image]), catalog, 150).baseline.name == "middle"
+    assert choose(EMBEDDINGS, catalog, 150).baseline.name == "embedder"
+    only_by_name = Catalog(model("by-name", 4, auto=False))
+    assert choose(chat(model="by-name"), only_by_name, 150).baseline.name == "by-name"

@@ -102,7 +102,7 @@ def test_a_stream_is_billed_as_worked_out_by_hand(case: dict[str, Any], piece: i
 
     check(case, setting.bill.usage, setting.bill.cost)
     assert end_of(api, delivered.replace(newline.encode(), b"\n")) == case["ends"]
-    assert setting.bill.failed is (case["ends"] == "error")
+    assert setting.bill.failed is (case["ends"] in ("error", "failed"))
 
 
 @pytest.mark.parametrize("case", [param for param in cases("streams.toml") if "api" in param.values[0]])
@@ -127,4 +127,6 @@ def end_of(api: Api, delivered: bytes) -> str:
         assert told["type"] == "api_error" if api is Api.MESSAGES else told["code"] == "upstream_error"
         assert b"\nevent: error\ndata: " in delivered
         return "error"
+    if last["type"] == "response.failed":
+        return "failed"
     return "whole" if last["type"] in LAST_EVENTS else "as sent"

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.apis import Api
-from gateway.billing import Usage
+from gateway.billing import NO_USAGE, Usage
 from gateway.catalog import ASSUMED_CAPABILITIES, Catalog, Model
 from gateway.config import InvalidSetting, Settings
 from gateway.models_file import load_catalog
+from gateway.prices import charge, usd_per_million_tokens
 
 MILLION = 1_000_000
 FULL = """
@@ -110,20 +111,6 @@ def test_models_go_from_the_cheapest_to_the_dearest_whatever_their_order(tmp_pat
     ]
     catalog = load(tmp_path, "".join(tables))
     assert catalog.names == ["A", "B", "C", "D"]
-    assert catalog.dearest(Api.CHAT_COMPLETIONS).name == "D"
-
-
-def test_the_baseline_is_the_dearest_that_auto_can_choose(tmp_path: Path) -> None:
-    price = "usd_per_million_tokens = {{input = {0}, cached_input = 0, output = {0}}}\n"
-    catalog = load(
-        tmp_path,
-        f'[A]\nbase_url = "http://m/v1"\n{price.format(1)}'
-        f'[B]\nbase_url = "http://m/v1"\napis = ["embeddings"]\n{price.format(2)}'
-        f'[C]\nbase_url = "http://m/v1"\nauto = false\n{price.format(3)}',
-    )
-    assert catalog.dearest(Api.CHAT_COMPLETIONS).name == "A"
-    assert catalog.dearest(Api.MESSAGES).name == "A"
-    assert catalog.dearest(Api.EMBEDDINGS).name == "B"
 
 
 def test_a_price_that_the_file_does_not_give_is_the_published_one(tmp_path: Path) -> None:
@@ -303,9 +290,13 @@ def test_the_file_may_do_without_the_two(tmp_path: Path) -> None:
     assert load(tmp_path, FULL, FULL_KEY="sk-1").names == ["Full"]
 
 
-def test_a_url_of_the_environment_needs_a_price_from_somewhere(tmp_path: Path) -> None:
-    line = refusal(tmp_path, FULL, FULL_KEY="sk-1", CHEAP_MODEL_URL="http://m/v1")
-    assert line == "MODELS_FILE: has no table [CheapModel] for the model of CHEAP_MODEL_URL"
+def test_a_url_of_the_environment_overrides_nothing_where_there_is_no_table(tmp_path: Path) -> None:
+    catalog = load(tmp_path, FULL, FULL_KEY="sk-1", CHEAP_MODEL_URL="http://m/v1")
+    assert catalog.names == ["Full"]
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeff" + FULL, FULL_KEY="sk-1").names == ["Full"]
 
 
 def test_what_is_shown_of_a_model_holds_no_key(tmp_path: Path) -> None:
@@ -323,3 +314,38 @@ def test_what_is_shown_of_a_model_holds_no_key(tmp_path: Path) -> None:
         "price": "models.toml",
         "usd_per_million_tokens": {"input": 2.0, "cached_input": 1.0, "cache_write": 3.0, "output": 8.0},
     }
+
+
+def published(folder: Path, url: str, name: str, *lines: str) -> Model:
+    return only(folder, f'base_url = "{url}"', f'upstream_name = "{name}"', *lines)
+
+
+def test_a_published_price_knows_tiers_of_service_and_audio(tmp_path: Path) -> None:
+    gpt_5 = published(tmp_path, "https://api.openai.com/v1", "gpt-5")
+    assert gpt_5.price.cost(Usage(MILLION, 0, 0)) == Decimal("1.25")
+    assert gpt_5.price.cost(Usage(MILLION, 0, 0, service_tier="flex")) == Decimal("0.625")
+    assert gpt_5.price.cost(Usage(MILLION, 0, 0, service_tier="priority")) == Decimal("2.5")
+    audio = published(tmp_path, "https://api.openai.com/v1", "gpt-audio")
+    usage = Usage(1000, 0, 1000, input_audio_tokens=900, output_audio_tokens=800)
+    assert audio.price.cost(usage) == Decimal("0.08225")
+    gemini = published(
+        tmp_path, "https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-flash"
+    )
+    both = Usage(1000, 950, 10, input_audio_tokens=900, cached_audio_tokens=850, output_audio_tokens=5)
+    assert 0 < gemini.price.cost(both) < Decimal("0.001")
+
+
+def test_a_long_prompt_reaches_the_dearer_tier_of_the_classes_that_the_file_leaves_out(
+    tmp_path: Path,
+) -> None:
+    url = "https://generativelanguage.googleapis.com/v1beta/openai"
+    model = published(tmp_path, url, "gemini-2.5-pro", "usd_per_million_tokens = {input = 1}")
+    # 300,000 tokens are above the first tier: output costs 15 and not 10.
+    assert model.price.cost(Usage(300_000, 0, 1000)) == Decimal("0.3") + Decimal("0.015")
+
+
+def test_what_each_request_costs_is_charged_for_answers_alone(tmp_path: Path) -> None:
+    sonar = published(tmp_path, "https://api.perplexity.ai", "sonar")
+    assert sonar.price.cost(NO_USAGE) > 0
+    assert charge(sonar.price, NO_USAGE) == 0
+    assert usd_per_million_tokens(sonar.price)["input"] == 1

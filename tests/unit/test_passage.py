@@ -13,7 +13,7 @@ from gateway.answers import stream_reader
 from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Catalog, Model
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, UpstreamError
 from gateway.passage import Passage, PassThrough, Translated, passage
 from gateway.prices import TokenPrice
 from gateway.schema.base import ModelRequest
@@ -48,6 +48,10 @@ def request(api: Api, **fields: Any) -> ModelRequest:
     parse, text = REQUESTS[api]
     found: ModelRequest = parse(json.dumps(json.loads(text) | fields).encode())
     return found
+
+
+def asking_for_usage(api: Api) -> ModelRequest:
+    return request(api, stream=True, stream_options={"include_usage": True})
 
 
 @pytest.mark.parametrize("api", Api)
@@ -143,7 +147,7 @@ USAGE_EVENTS = {
 @pytest.mark.parametrize("api", USAGE_EVENTS)
 def test_the_cost_is_added_to_the_final_usage_and_nothing_else_changes(api: Api) -> None:
     event, place = USAGE_EVENTS[api]
-    way = passage(request(api, stream=True, stream_options={"include_usage": True}), EVERYTHING)
+    way = passage(asking_for_usage(api), EVERYTHING)
 
     changed = streamed(way, event)
 
@@ -159,17 +163,13 @@ def test_the_cost_is_added_to_the_final_usage_and_nothing_else_changes(api: Api)
 
 
 def test_a_provider_s_own_cost_counts_and_is_what_the_client_sees() -> None:
-    way = passage(
-        request(Api.CHAT_COMPLETIONS, stream=True, stream_options={"include_usage": True}), EVERYTHING
-    )
+    way = passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING)
     event = b'data: {"choices": [], "usage": {"prompt_tokens": 1, "cost": {"total_cost": 0.5}}}\n\n'
     assert json.loads(streamed(way, event)[6:])["usage"] == {"prompt_tokens": 1, "cost": 0.5}
 
 
 def test_half_a_surrogate_pair_in_a_usage_chunk_does_no_harm() -> None:
-    way = passage(
-        request(Api.CHAT_COMPLETIONS, stream=True, stream_options={"include_usage": True}), EVERYTHING
-    )
+    way = passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING)
     event = b'data: {"id": "\\ud800", "choices": [], "usage": {"prompt_tokens": 1}}\n\n'
     assert json.loads(streamed(way, event)[6:])["id"] == "\ud800"
 
@@ -208,5 +208,89 @@ def test_apis_that_state_their_usage_unasked_are_not_asked(api: Api) -> None:
     ],
 )
 def test_any_other_event_keeps_its_bytes(api: Api, event: bytes) -> None:
-    way = passage(request(api, stream=True, stream_options={"include_usage": True}), EVERYTHING)
+    way = passage(asking_for_usage(api), EVERYTHING)
     assert streamed(way, event) == event
+
+
+COMPLETION = {
+    "id": "1",
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "hé",
+                "tool_calls": [
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                    {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+                ],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {"prompt_tokens": 14, "completion_tokens": 9},
+}
+USAGE = Usage(14, 0, 9)
+
+
+def read_all(sent: bytes) -> list[Any]:
+    return [read_event(each + b"\n\n").chunk or each for each in sent.split(b"\n\n")[:-1]]
+
+
+def test_a_whole_answer_to_a_wish_for_a_stream_is_told_as_one() -> None:
+    way = passage(request(Api.CHAT_COMPLETIONS, stream=True), EVERYTHING)
+    chunk, done = read_all(way.streamed(COMPLETION, USAGE, Decimal(1)))
+    delta = chunk["choices"][0]["delta"]
+    assert (chunk["object"], delta["content"]) == ("chat.completion.chunk", "hé")
+    assert [(call["index"], call["id"]) for call in delta["tool_calls"]] == [(0, "a"), (1, "b")]
+    assert chunk["choices"][0]["finish_reason"] == "tool_calls"
+    assert done == b"data: [DONE]"
+
+    asking = passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING)
+    _, usage, _ = read_all(asking.streamed(COMPLETION, USAGE, Decimal("0.5")))
+    assert usage["choices"] == []
+    assert usage["usage"] == {"prompt_tokens": 14, "completion_tokens": 9, "cost": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("api", "last"), [(Api.MESSAGES, "message_stop"), (Api.RESPONSES, "response.completed")]
+)
+def test_a_whole_answer_is_told_as_a_stream_of_the_client_s_api(api: Api, last: str) -> None:
+    fields = json.loads(REQUESTS[api][1])
+    del fields["zz"]
+    way = passage(REQUESTS[api][0](json.dumps(fields | {"stream": True}).encode()), CHAT_ONLY)
+    events = read_all(way.streamed(COMPLETION, USAGE, Decimal(1)))
+    assert events[-1]["type"] == last
+    assert "hé" in json.dumps(events, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("api", [Api.MESSAGES, Api.RESPONSES])
+def test_a_provider_of_the_client_s_own_api_must_stream_itself(api: Api) -> None:
+    way = passage(request(api, stream=True), EVERYTHING)
+    with pytest.raises(UpstreamError):
+        way.streamed({}, USAGE, Decimal(1))
+
+
+def test_usage_that_comes_with_every_chunk_leaves_the_chunks_alone() -> None:
+    way = passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING)
+    chunk = b'data: {"choices": [{"delta": {"content": "\xc3\xa9"}}], "usage": {"prompt_tokens": 1}}\n\n'
+    assert streamed(way, chunk) == chunk
+
+
+def test_the_bytes_around_the_cost_stay() -> None:
+    way = passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING)
+    event = b'data: { "id":"\\u00e9",  "n": 1E2, "choices":[], "usage":{"prompt_tokens":0} }\n\n'
+    expected = (
+        b'data: { "id":"\\u00e9",  "n": 1E2, "choices":[], "usage":{"prompt_tokens":0,"cost":0.0} }\n\n'
+    )
+    assert streamed(way, event) == expected
+
+
+def test_an_answer_that_failed_passes_as_its_provider_says_unless_that_holds_the_key() -> None:
+    failed = b'data: {"type": "response.failed", "response": {"error": {"message": "%s"}}}\n\n'
+    keyed = replace(EVERYTHING, api_key="sk-canary-0123456789")
+    way = passage(request(Api.RESPONSES, stream=True), keyed)
+    assert streamed(way, failed % b"quota") == failed % b"quota"
+    with pytest.raises(UpstreamError):
+        streamed(way, failed % b"bad key sk-canary-0123456789")

@@ -445,5 +445,78 @@ def test_nonsense_in_a_chunk_is_passed_on_and_counts_nothing(value: object) -> N
         )
     ]
     setting = RelaySetting([*nonsense, HELLO, STOP, DONE])
-    assert setting.run() == b"".join(nonsense) + HELLO + STOP + DONE
+    # A chunk with no choices and a usage is nothing to a client that did not ask for usage.
+    passed = nonsense if value else nonsense[1:]
+    assert setting.run() == b"".join(passed) + HELLO + STOP + DONE
+    assert setting.bill.usage == estimated(6)
+
+
+@pytest.mark.parametrize("end", [UpstreamError("reset"), UpstreamTimeout("silent"), b"data: {not json\n\n"])
+@pytest.mark.parametrize(
+    ("pieces", "usage"),
+    [([HELLO, STOP, USAGE], STATED), ([HELLO, STOP], estimated(6))],
+    ids=["usage", "none"],
+)
+def test_a_whole_answer_stays_whole_however_its_stream_ends(
+    end: Step, pieces: list[bytes], usage: Usage
+) -> None:
+    setting = RelaySetting([*pieces, end])
+    assert setting.run() == HELLO + STOP
+    assert setting.bill.usage == usage
+    assert not setting.bill.failed
+    assert setting.exchange.error is None
+
+
+def test_an_unfinished_last_event_is_finished_for_the_client() -> None:
+    setting = RelaySetting([HELLO, text("end", "stop").rstrip()])
+    assert setting.run() == HELLO + text("end", "stop")
+    assert not setting.bill.failed
+
+
+def test_an_answer_is_not_whole_before_every_choice_that_was_asked_for_has_ended() -> None:
+    cut = RelaySetting([choice(0, "x"), choice(0, "x", "stop")], fields={"n": 2})
+    assert error_of(cut.run())["code"] == "upstream_error"
+    assert cut.bill.failed
+    whole = RelaySetting([choice(0, "x", "stop"), choice(1, "x", "stop")], fields={"n": 2})
+    assert whole.run() == choice(0, "x", "stop") + choice(1, "x", "stop")
+    assert not whole.bill.failed
+
+
+def test_a_usage_that_is_older_than_the_answer_is_not_the_bill() -> None:
+    early = event(
+        {"choices": [{"delta": {"content": "Hi"}}], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}
+    )
+    setting = RelaySetting([early, text("x" * 40), STOP, DONE])
+    setting.run()
+    assert setting.bill.usage == Usage(10, 0, 11, estimated=True)
+
+
+@pytest.mark.parametrize("end", [None, UpstreamError("cut"), gevent.GreenletExit()])
+def test_a_usage_that_is_as_new_as_the_answer_is_the_bill_whatever_an_estimate_would_say(
+    end: BaseException | None,
+) -> None:
+    stated = event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 2, "cost": 0.5}})
+    setting = RelaySetting([text("x" * 400), stated, *([] if end is None else [end])])
+    setting.run()
+    assert (setting.bill.usage.output_tokens, setting.bill.usage.estimated) == (2, False)
+    assert setting.bill.cost == Decimal("0.5")
+
+
+def test_an_answer_that_openrouter_calls_broken_is_counted_as_failed() -> None:
+    setting = RelaySetting([HELLO, text("", "error"), USAGE, DONE])
+    assert setting.run() == HELLO + text("", "error") + DONE
+    assert setting.bill.failed
+    assert setting.bill.usage == STATED
+
+
+@pytest.mark.parametrize("line", [b"event: error\n", b"event:error\n"])
+def test_an_event_that_is_named_an_error_is_one(line: bytes) -> None:
+    setting = RelaySetting([HELLO, line + b'data: {"message": "x", "code": 503}\n\n', STOP, DONE])
+    assert error_of(setting.run())["code"] == "upstream_error"
+    assert setting.bill.failed
+
+
+def test_a_byte_order_mark_hides_no_text() -> None:
+    setting = RelaySetting([b"\xef\xbb\xbf" + HELLO, STOP, DONE])
+    assert setting.run() == b"\xef\xbb\xbf" + HELLO + STOP + DONE
     assert setting.bill.usage == estimated(6)
