@@ -10,8 +10,8 @@ from flask import Flask, Response, g, request
 from gateway.apis import Api
 from gateway.catalog_watch import CatalogWatch
 from gateway.config import Settings
-from gateway.dialect import api_of_path
 from gateway.error_handlers import register_error_handlers
+from gateway.error_shapes import api_of_path
 from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
 from gateway.ledger import Ledger, connect

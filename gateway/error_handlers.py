@@ -14,7 +14,7 @@ from werkzeug.exceptions import (
 )
 
 from gateway.apis import Api
-from gateway.dialect import api_of_path, error_body
+from gateway.error_shapes import api_of_path, error_body
 from gateway.errors import GatewayError, InvalidRequest, RequestTooLarge, UnknownPath, WrongMethod
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from gateway.answers import StreamReader
 from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Model
-from gateway.dialect import error_event
+from gateway.error_shapes import error_event
 from gateway.errors import GatewayError, UpstreamError
 from gateway.jsontext import JsonObject, NotJson, parse_object
 from gateway.prices import charge
@@ -146,7 +146,7 @@ class Translated(Passage):
             self._translator = MessagesTranslator(request.prompt_tokens)
         else:
             chat = chat_from_responses(values, target)
-            self._translator = ResponsesTranslator(values, request.prompt_tokens)
+            self._translator = ResponsesTranslator(values)
         self._chat = chat
         self.body = json.dumps({"model": model.upstream_name, **chat}, ensure_ascii=False).encode()
 

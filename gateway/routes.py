@@ -13,7 +13,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from gateway.apis import Api
 from gateway.catalog import AUTO
 from gateway.client import ClientLeft, client_watched
-from gateway.dialect import refusal_body
+from gateway.error_shapes import refusal_body
 from gateway.errors import ClientClosedRequest, ContextTooLong, LedgerUnavailable, WorkerStopping
 from gateway.headers import client_headers
 from gateway.router import choose

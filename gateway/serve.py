@@ -17,7 +17,7 @@ from gateway.catalog import Catalog
 from gateway.catalog_watch import CatalogWatch
 from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
-from gateway.dialect import refusal_body
+from gateway.error_shapes import refusal_body
 from gateway.errors import (
     ClientClosedRequest,
     InvalidRequest,

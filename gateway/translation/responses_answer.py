@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from gateway.apis import Api
 from gateway.billing import Usage
+from gateway.error_shapes import error_event
 from gateway.errors import GatewayError
 from gateway.translation.responses_items import Event
 from gateway.translation.responses_reading import Said, said_in_chunk, said_in_completion
@@ -20,13 +22,11 @@ INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_
 
 
 class ResponsesTranslator:
-    """Of one request, whose parameters `values` the response repeats. `estimated_input_tokens` is for
-    dialects that tell them at the start; this one says nothing of usage before the end."""
+    """Of one request, whose parameters `values` the response repeats."""
 
     def __init__(
         self,
         values: Mapping[str, Any],
-        estimated_input_tokens: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         token = uuid.uuid4().hex
@@ -64,10 +64,7 @@ class ResponsesTranslator:
         return self._encode([*events, {"type": f"response.{response['status']}", "response": response}])
 
     def error(self, error: GatewayError) -> bytes:
-        # Flat as documented, nested as OpenAI's own clients look for it.
-        detail = error.body()["error"]
-        flat = {"code": detail["code"], "message": detail["message"], "param": detail["param"]}
-        return self._encode([{"type": "error", **flat, "error": detail}])
+        return error_event(Api.RESPONSES, error, self._sequence_number)
 
     @property
     def _is_whole(self) -> bool:

@@ -13,7 +13,7 @@ import requests
 from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Model
-from gateway.dialect import refusal_body
+from gateway.error_shapes import refusal_body
 from gateway.errors import UpstreamError
 from gateway.prices import TokenPrice
 from gateway.upstream import Answer, AnswerStream, Refusal, Upstream

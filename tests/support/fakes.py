@@ -50,6 +50,7 @@ class FakeStream(AnswerStream):
             self.journal.append("read")
             if events := reader.feed(step):
                 yield events
+                reader.feed()
         if rest := reader.rest():
             yield [rest]
 

@@ -11,8 +11,8 @@ from werkzeug import exceptions as http
 from gateway import errors
 from gateway.apis import Api
 from gateway.billing import Usage
-from gateway.dialect import error_event
 from gateway.error_handlers import error_response, translate
+from gateway.error_shapes import error_event
 from gateway.errors import (
     ClientClosedRequest,
     ContextTooLong,

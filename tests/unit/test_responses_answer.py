@@ -22,7 +22,7 @@ NOW = 1_700_000_000.5
 
 
 def translator(**values: Any) -> ResponsesTranslator:
-    return ResponsesTranslator({"input": "Hello", **values}, 3, clock=lambda: NOW)
+    return ResponsesTranslator({"input": "Hello", **values}, clock=lambda: NOW)
 
 
 def answered(message: object, finish_reason: object = "stop", **choice: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ USAGE_CHUNK = {"choices": [], "usage": {"prompt_tokens": 1}}
 
 
 def translator(**values: Any) -> ResponsesTranslator:
-    return ResponsesTranslator({"input": "Hello", "stream": True, **values}, 3, clock=lambda: 1_700_000_000)
+    return ResponsesTranslator({"input": "Hello", "stream": True, **values}, clock=lambda: 1_700_000_000)
 
 
 def delta(finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
