@@ -7,8 +7,10 @@ translation's.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from gateway.apis import Api
 from gateway.billing import estimated_tokens
@@ -17,61 +19,67 @@ from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject, NotJson, parse_object
 
 
-class ModelRequest(Protocol):
+@dataclass(frozen=True)
+class ModelRequest(ABC):
     """What the gateway has to know of a request in any API to route it, to pass it on and to bill it."""
 
     api: ClassVar[Api]
 
-    @property
-    def body(self) -> JsonObject: ...
+    body: JsonObject
 
     @property
     def model(self) -> str:
         """The model that the client named, or `AUTO`."""
-        ...
+        model: str | None = self.body.values.get("model")
+        return AUTO if model is None else model
 
     @property
-    def stream(self) -> bool: ...
+    def stream(self) -> bool:
+        return self.body.values.get("stream") is True
 
     @property
     def include_usage(self) -> bool:
         """Whether the client expects the usage in a stream."""
-        ...
+        return (self.body.values.get("stream_options") or {}).get("include_usage") is True
 
     @property
     def stored(self) -> bool:
         """Whether it refers to what only a provider that serves this API itself has kept."""
-        ...
-
-    @property
-    def user_characters(self) -> int:
-        """Unicode code points of the text that the user wrote."""
-        ...
-
-    @property
-    def prompt_tokens(self) -> int:
-        """The likely tokens of the whole prompt."""
-        ...
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        """The most tokens that the client wants, where it says so."""
-        ...
+        return False
 
     @property
     def choices(self) -> int:
         """How many answers the client wants to the one prompt."""
-        ...
+        return 1
 
     @property
+    @abstractmethod
+    def user_characters(self) -> int:
+        """Unicode code points of the text that the user wrote."""
+
+    @property
+    @abstractmethod
+    def prompt_tokens(self) -> int:
+        """The likely tokens of the whole prompt."""
+
+    @property
+    @abstractmethod
+    def max_output_tokens(self) -> int | None:
+        """The most tokens that the client wants, where it says so."""
+
+    @property
+    @abstractmethod
     def capabilities(self) -> frozenset[str]:
         """What a model must be capable of to answer; the names are those of `models.toml`."""
-        ...
 
     def body_for(self, upstream_name: str) -> bytes:
         """The body for a provider that serves this API: byte for byte the client's but for the model's name
-        and what the bill needs."""
-        ...
+        and, on a stream, the wish for usage, without which no bill could be written."""
+        changes: dict[str, Any] = {"model": upstream_name}
+        if self.stream and not self.include_usage:
+            options = self.body.values.get("stream_options") or {}
+            changes["stream_options"] = options | {"include_usage": True}
+        return self.body.with_values(changes)
 
 
 def parse_body(body: bytes) -> JsonObject:
@@ -101,19 +109,6 @@ def check_model_and_stream(values: Mapping[str, Any]) -> None:
     check_optional(values, "stream_options", dict, "an object")
     options = values.get("stream_options") or {}
     check_optional(options, "include_usage", bool, "a boolean", "stream_options.include_usage")
-
-
-def model_of(body: JsonObject) -> str:
-    """The model that the client named, or `AUTO`."""
-    model: str | None = body.values.get("model")
-    return AUTO if model is None else model
-
-
-def wish_for_usage(request: ModelRequest) -> dict[str, Any]:
-    """What must change in the body of a stream so that its provider states the usage at its end."""
-    if not request.stream or request.include_usage:
-        return {}
-    return {"stream_options": (request.body.values.get("stream_options") or {}) | {"include_usage": True}}
 
 
 def tokens_of_json(value: object) -> int:

@@ -10,17 +10,15 @@ from typing import Any, ClassVar
 from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY
 from gateway.errors import InvalidRequest
-from gateway.jsontext import JsonObject
 from gateway.schema.base import (
+    ModelRequest,
     check_model_and_stream,
-    model_of,
     objects_of,
     parse_body,
     positive_integer,
     require,
     tokens_of_json,
     tokens_of_text,
-    wish_for_usage,
 )
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -28,27 +26,10 @@ PART_NEEDS = {"image_url": "images", "input_audio": "audio", "file": "files"}
 
 
 @dataclass(frozen=True)
-class ChatRequest:
+class ChatRequest(ModelRequest):
     """A chat completion that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.CHAT_COMPLETIONS
-    stored: ClassVar[bool] = False
-
-    body: JsonObject
-
-    @property
-    def model(self) -> str:
-        """The model that the client named, or `AUTO`."""
-        return model_of(self.body)
-
-    @property
-    def stream(self) -> bool:
-        return self.body.values.get("stream") is True
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether the client wants the usage chunk of a stream."""
-        return (self.body.values.get("stream_options") or {}).get("include_usage") is True
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -109,11 +90,6 @@ class ChatRequest:
         if self.stream:
             needed.add("streaming")
         return frozenset(needed)
-
-    def body_for(self, upstream_name: str) -> bytes:
-        """The body to send to a provider: byte for byte the client's but for the model's name and,
-        on a stream, the wish for usage, without which no bill could be written."""
-        return self.body.with_values({"model": upstream_name} | wish_for_usage(self))
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:

@@ -15,10 +15,9 @@ from typing import Any, ClassVar
 from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY
 from gateway.errors import InvalidRequest
-from gateway.jsontext import JsonObject
 from gateway.schema.base import (
+    ModelRequest,
     check_model_and_stream,
-    model_of,
     parse_body,
     positive_integer,
     require,
@@ -31,24 +30,10 @@ TEXT_SOURCES = ("text", "content")
 
 
 @dataclass(frozen=True)
-class MessagesRequest:
+class MessagesRequest(ModelRequest):
     """A message that a client asked for, or the count of its tokens, checked and ready to route."""
 
     api: ClassVar[Api] = Api.MESSAGES
-    stored: ClassVar[bool] = False
-
-    choices: ClassVar[int] = 1
-
-    body: JsonObject
-
-    @property
-    def model(self) -> str:
-        """The model that the client named, or `AUTO`."""
-        return model_of(self.body)
-
-    @property
-    def stream(self) -> bool:
-        return self.body.values.get("stream") is True
 
     @property
     def include_usage(self) -> bool:
@@ -105,10 +90,6 @@ class MessagesRequest:
         if self.stream:
             needed.add("streaming")
         return frozenset(needed)
-
-    def body_for(self, upstream_name: str) -> bytes:
-        """The body to send to a provider: byte for byte the client's but for the model's name."""
-        return self.body.with_values({"model": upstream_name})
 
 
 def parse_messages_request(body: bytes) -> MessagesRequest:

@@ -10,39 +10,22 @@ from typing import Any, ClassVar
 
 from gateway.apis import Api
 from gateway.errors import InvalidRequest
-from gateway.jsontext import JsonObject
 from gateway.schema.base import (
+    ModelRequest,
     check_model_and_stream,
-    model_of,
     parse_body,
     positive_integer,
     require,
     tokens_of_text,
-    wish_for_usage,
 )
 
 
 @dataclass(frozen=True)
-class CompletionRequest:
+class CompletionRequest(ModelRequest):
     """A legacy completion that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.COMPLETIONS
-    stored: ClassVar[bool] = False
     prompt_name: ClassVar[str] = "prompt"
-
-    body: JsonObject
-
-    @property
-    def model(self) -> str:
-        return model_of(self.body)
-
-    @property
-    def stream(self) -> bool:
-        return self.body.values.get("stream") is True
-
-    @property
-    def include_usage(self) -> bool:
-        return (self.body.values.get("stream_options") or {}).get("include_usage") is True
 
     @property
     def user_characters(self) -> int:
@@ -63,9 +46,6 @@ class CompletionRequest:
     @property
     def capabilities(self) -> frozenset[str]:
         return frozenset({"streaming"} if self.stream else ())
-
-    def body_for(self, upstream_name: str) -> bytes:
-        return self.body.with_values({"model": upstream_name} | wish_for_usage(self))
 
     @property
     def _prompts(self) -> list[Any]:

@@ -15,8 +15,13 @@ from typing import Any, ClassVar
 from gateway.apis import Api
 from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REPLY, estimated_tokens
 from gateway.errors import InvalidRequest
-from gateway.jsontext import JsonObject
-from gateway.schema.base import check_model_and_stream, check_optional, model_of, parse_body, tokens_of_json
+from gateway.schema.base import (
+    ModelRequest,
+    check_model_and_stream,
+    check_optional,
+    parse_body,
+    tokens_of_json,
+)
 
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
 # The texts of an item beside `content`, each of which may also be a list of parts.
@@ -30,23 +35,10 @@ PART_CAPABILITIES = {"input_image": "images", "input_audio": "audio", "input_fil
 
 
 @dataclass(frozen=True)
-class ResponsesRequest:
+class ResponsesRequest(ModelRequest):
     """A response that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.RESPONSES
-
-    choices: ClassVar[int] = 1
-
-    body: JsonObject
-
-    @property
-    def model(self) -> str:
-        """The model that the client named, or `AUTO`."""
-        return model_of(self.body)
-
-    @property
-    def stream(self) -> bool:
-        return self.body.values.get("stream") is True
 
     @property
     def include_usage(self) -> bool:
@@ -100,10 +92,6 @@ class ResponsesRequest:
         return any(values.get(name) is not None for name in named) or any(
             _is_reference(item) for item in self._items
         )
-
-    def body_for(self, upstream_name: str) -> bytes:
-        """The body to send to a provider: byte for byte the client's but for the model's name."""
-        return self.body.with_values({"model": upstream_name})
 
     @property
     def _items(self) -> list[dict[str, Any]]:
