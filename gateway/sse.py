@@ -98,7 +98,7 @@ def read_event(raw: bytes) -> Event:
     except (ValueError, RecursionError):
         raise UpstreamError("The provider sent a chunk that is not JSON.") from None
     told = chunk is not None and (chunk.get("error") or chunk.get("type") == "error")
-    if told or any(ERROR_LINE.fullmatch(line) for line in lines):
+    if told or (b"event:" in raw and any(ERROR_LINE.fullmatch(line) for line in lines)):
         raise UpstreamError("The provider reported an error instead of the rest of its answer.")
     return Event(raw, data, chunk)
 

@@ -71,7 +71,7 @@ class ChatRequest(ModelRequest):
     def choices(self) -> int:
         return positive_integer(self.body.values.get("n")) or 1
 
-    @property
+    @cached_property
     def capabilities(self) -> frozenset[str]:
         values = self.body.values
         needed = {
