@@ -4,6 +4,7 @@ gunicorn reads WEB_CONCURRENCY before its configuration file and fails with a tr
 number, so the settings are checked first.
 """
 
+import contextlib
 import logging.config
 import os
 import sys
@@ -14,21 +15,23 @@ from gateway.catalog_watch import keep_models_file, log_catalog
 from gateway.config import InvalidSetting, Settings
 from gateway.ledger import connect
 from gateway.logs import logging_config
-from gateway.models_file import load_catalog, read_models_file
+from gateway.models_file import parse_catalog, read_models_file
 
 
 def main() -> None:
     try:
         settings = Settings.from_env()
-        catalog = load_catalog(settings)
+        models = read_models_file(settings)
+        catalog = parse_catalog(models, settings)
         connect(settings.redis_url, settings.redis_timeout)
     except InvalidSetting as error:
         sys.exit(f"llm-gateway: {error}")
     logging.config.dictConfig(logging_config(settings.log_level))
     log_catalog(catalog, "model")
-    kept = Path(tempfile.mkdtemp(prefix="llm-gateway-")) / "models.toml"
-    keep_models_file(read_models_file(settings), kept)
-    os.environ["LAST_GOOD_MODELS_FILE"] = str(kept)
+    with contextlib.suppress(OSError):  # where nothing can be written, later workers need a good file
+        kept = Path(tempfile.mkdtemp(prefix="llm-gateway-")) / "models.toml"
+        keep_models_file(models, kept)
+        os.environ["LAST_GOOD_MODELS_FILE"] = str(kept)
     config = Path(__file__).with_name("gunicorn.conf.py")
     command = [sys.executable, "-m", "gunicorn", "-c", str(config), "gateway.app:create_app()"]
     os.execv(sys.executable, command)  # noqa: S606 - becoming gunicorn is the point
