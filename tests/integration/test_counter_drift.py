@@ -54,6 +54,7 @@ def usages(rng: random.Random) -> Iterator[Usage]:
         yield Usage(prompt, cached, output, cache_write_tokens=written)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(180)
 def test_a_million_costs_add_up_to_the_exact_sum(
     redis_url: str, prefix: str, capsys: pytest.CaptureFixture[str]

@@ -98,6 +98,7 @@ def test_a_client_that_sends_its_next_request_ahead_has_not_left(gateway: Gatewa
     assert gateway.counted("CheapModel").calls == before + 3
 
 
+@pytest.mark.heavy
 def test_fifty_clients_that_leave_at_any_point_cost_what_the_model_bills(
     start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

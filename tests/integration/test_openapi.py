@@ -142,6 +142,7 @@ CHECKS_OF_TRANSLATIONS = [
 CHECKS = [*CHECKS_OF_TRANSLATIONS, refuses_only_what_the_document_forbids]
 
 
+@pytest.mark.heavy
 @schema.parametrize()
 def test_every_answer_is_as_the_document_says(case: Case[Any], gateway: GatewayUnderTest) -> None:
     case.call_and_validate(base_url=gateway.gateway_url, checks=CHECKS, timeout=10)
