@@ -16,8 +16,10 @@ import pytest
 from tests.support.processes import Service, running_gateway, running_model, running_redis
 from tests.support.stack import Stack
 
-# How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("suite", deadline=None)
+# How long an example takes says more about the machine than about the code. The same examples are drawn in
+# every run, so that a failure is that of a change; `--hypothesis-profile explore` draws others.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 StartGateway = Callable[..., "GatewayUnderTest"]

