@@ -163,9 +163,9 @@ def _usage_of_message(usage: Mapping[str, Any]) -> Usage | None:
     )
 
 
-def usage_estimated(prompt_tokens: int, output_characters: int) -> Usage:
+def usage_estimated(prompt_tokens: int, output_characters: int, cached_tokens: int = 0) -> Usage:
     """The likely usage of a call whose provider stated none."""
-    return Usage(prompt_tokens, 0, estimated_tokens(output_characters), estimated=True)
+    return Usage(prompt_tokens, cached_tokens, estimated_tokens(output_characters), estimated=True)
 
 
 def estimated_tokens(characters: int) -> int:

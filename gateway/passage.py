@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.answers import StreamReader
 from gateway.apis import Api
-from gateway.billing import Usage
+from gateway.billing import Usage, usage_estimated
+from gateway.cache_share import CacheShares
 from gateway.catalog import Model
 from gateway.error_shapes import error_event
 from gateway.errors import GatewayError, UpstreamError
@@ -33,6 +34,20 @@ class Passage(ABC):
     api: Api
     body: bytes
     choices = 1  # that a whole answer has
+
+    def __init__(self, model: Model, cache_shares: CacheShares) -> None:
+        self.model = model
+        self._cache_shares = cache_shares
+
+    def estimate(self, output_characters: int) -> Usage:
+        """The likely usage of this call, so many characters having been generated for it."""
+        prompt_tokens = self.prompt_tokens
+        cached = self._cache_shares.likely_cached(self.model.upstream_name, prompt_tokens)
+        return usage_estimated(prompt_tokens, output_characters, cached)
+
+    def learn(self, usage: Usage) -> None:
+        """Take note of what this call was billed for, for later estimates."""
+        self._cache_shares.note(self.model.upstream_name, usage)
 
     @property
     @abstractmethod
@@ -72,25 +87,26 @@ class Passage(ABC):
         """The event that ends a stream whose status line has already been sent."""
 
 
-def passage(request: ModelRequest, model: Model) -> Passage:
+def passage(request: ModelRequest, model: Model, cache_shares: CacheShares | None = None) -> Passage:
     """The way of `request` to `model`.
 
     :raises InvalidRequest: for what the translation that it takes cannot translate
     """
+    shares = CacheShares() if cache_shares is None else cache_shares
     if request.api in model.apis:
-        return PassThrough(request, model)
-    return Translated(request, model)
+        return PassThrough(request, model, shares)
+    return Translated(request, model, shares)
 
 
 class PassThrough(Passage):
     """Both sides speak the same API: the bytes are the other side's."""
 
-    def __init__(self, request: ModelRequest, model: Model) -> None:
+    def __init__(self, request: ModelRequest, model: Model, cache_shares: CacheShares) -> None:
+        super().__init__(model, cache_shares)
         self.api = request.api
         self.body = request.body_for(model.upstream_name)
         self._request = request
         self._include_usage = request.include_usage
-        self._model = model
         self._events = 0
         self.choices = request.choices
 
@@ -113,14 +129,14 @@ class PassThrough(Passage):
 
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
         self._events += event.chunk is not None
-        if reader.failed and holds_key(event.raw.decode(errors="replace"), self._model.api_key):
+        if reader.failed and holds_key(event.raw.decode(errors="replace"), self.model.api_key):
             raise UpstreamError("The provider reported an error instead of the rest of its answer.")
         if event.is_usage_only and not self._include_usage:
             return b""
         place = _place_of_usage(self.api, event)
         if place is None or not self._include_usage or reader.usage is None:
             return event.raw
-        return _with_cost(event, place, charge(self._model.price, reader.usage))
+        return _with_cost(event, place, charge(self.model.price, reader.usage))
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
         return b""
@@ -136,7 +152,8 @@ class Translated(Passage):
 
     _translator: Translator
 
-    def __init__(self, request: ModelRequest, model: Model) -> None:
+    def __init__(self, request: ModelRequest, model: Model, cache_shares: CacheShares) -> None:
+        super().__init__(model, cache_shares)
         values = request.body.values
         target = ChatTarget(
             reasoning="reasoning" in model.capabilities, max_tokens_name=model.habits.max_tokens_name

@@ -23,7 +23,7 @@ from typing import Any
 import gevent
 
 from gateway.answers import stream_reader
-from gateway.billing import NO_USAGE, Usage, usage_estimated
+from gateway.billing import NO_USAGE, Usage
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
@@ -181,7 +181,7 @@ class Relay:
         return passed_on, None
 
     def _estimate(self) -> Usage:
-        return usage_estimated(self._passage.prompt_tokens, self._reader.characters)
+        return self._passage.estimate(self._reader.characters)
 
     def _usage(self) -> Usage:
         """What the provider will bill for what has come. What it has stated may be older than that."""
@@ -194,6 +194,7 @@ class Relay:
 
     def _settle(self, usage: Usage, *, failed: bool, answered: bool = True) -> None:
         self._settled = True  # also where recording fails: it may have counted all the same
+        self._passage.learn(usage)
         self._exchange.settle(self._ledger, usage, answered=answered, failed=failed)
 
     def _settle_broken(self, *, failed: bool = True) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import gevent
@@ -12,7 +12,8 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from gateway.answers import characters_so_far, output_characters
-from gateway.billing import NO_USAGE, Usage, usage_estimated, usage_stated
+from gateway.billing import NO_USAGE, Usage, usage_stated
+from gateway.cache_share import CacheShares
 from gateway.catalog import Catalog
 from gateway.catalog_watch import CatalogWatch
 from gateway.client import ClientLeft, client_watched
@@ -44,6 +45,7 @@ class Gateway:
     catalogs: CatalogWatch
     ledger: Ledger
     upstream: Upstream
+    cache_shares: CacheShares = field(default_factory=CacheShares)
 
 
 def gateway() -> Gateway:
@@ -61,7 +63,8 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
 
     asked = parse(read_body(settings.request_body_timeout))
     exchange.stream = asked.stream
-    exchange.route, way = find_way(asked, catalog, settings.routing_threshold_chars)
+    shares = gateway().cache_shares
+    exchange.route, way = find_way(asked, catalog, settings.routing_threshold_chars, shares)
     model = exchange.route.model
     ledger.require_available()
     connection = request.environ.get("gunicorn.socket")
@@ -96,9 +99,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
         record_unanswered(exchange, answer.usage or NO_USAGE, failed=True)
         refused = refusal_body(asked.api, way.api, answer.status, answer.body, answer.message)
         return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
-    usage = usage_stated(way.api, answer.values) or usage_estimated(
-        way.prompt_tokens, output_characters(way.api, answer.values)
-    )
+    usage = usage_stated(way.api, answer.values) or way.estimate(output_characters(way.api, answer.values))
     cost = exchange.charge(usage)
     try:
         if asked.stream:
@@ -109,13 +110,16 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
         record_unanswered(exchange, usage, failed=True)
         raise
     exchange.settle(ledger, usage, answered=True, failed=False)
+    way.learn(usage)
     headers = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
     if asked.stream:
         return event_stream([whole], headers)
     return Response(whole, headers=headers, mimetype="application/json")
 
 
-def find_way(asked: ModelRequest, catalog: Catalog, threshold_chars: int) -> tuple[Route, Passage]:
+def find_way(
+    asked: ModelRequest, catalog: Catalog, threshold_chars: int, cache_shares: CacheShares | None = None
+) -> tuple[Route, Passage]:
     """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
     be made, the policy chooses among the models that speak the client's API themselves.
 
@@ -123,7 +127,7 @@ def find_way(asked: ModelRequest, catalog: Catalog, threshold_chars: int) -> tup
     """
     route = choose(asked, catalog, threshold_chars)
     try:
-        return route, passage(asked, route.model)
+        return route, passage(asked, route.model, cache_shares)
     except InvalidRequest as untranslatable:
         speakers = catalog.speaking(asked.api)
         if len(speakers) == 0 or not catalog.leaves_choice(asked.model):
@@ -132,7 +136,7 @@ def find_way(asked: ModelRequest, catalog: Catalog, threshold_chars: int) -> tup
             route = choose(asked, speakers, threshold_chars)
         except InvalidRequest:
             raise untranslatable from None
-        return route, passage(asked, route.model)
+        return route, passage(asked, route.model, cache_shares)
 
 
 def read_body(timeout: float) -> bytes:
@@ -166,14 +170,14 @@ def usage_so_far(way: Passage, body: BytesIO, received: bytearray) -> Usage:
     gone out, else its prompt and what had come of the answer."""
     if body.tell() == 0:
         return NO_USAGE
-    return usage_estimated(way.prompt_tokens, characters_so_far(bytes(received)))
+    return way.estimate(characters_so_far(bytes(received)))
 
 
 def failed_usage(way: Passage, error: UpstreamError) -> Usage:
     """What a provider will bill for an answer that it could not give whole."""
     if error.usage is not None:
         return error.usage
-    return NO_USAGE if error.characters is None else usage_estimated(way.prompt_tokens, error.characters)
+    return NO_USAGE if error.characters is None else way.estimate(error.characters)
 
 
 def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:

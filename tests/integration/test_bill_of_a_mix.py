@@ -244,16 +244,11 @@ def test_where_the_provider_states_its_usage_the_bill_is_the_providers_to_a_bill
 
 
 def test_where_it_does_not_the_bill_is_the_providers_within_two_percent(mix: Mix) -> None:
-    ours, theirs = mix.costs(Group.UNSTATED)
-    assert abs(ours - theirs) <= ESTIMATED * theirs, f"{ours} and {theirs}"
-
-
-def test_where_it_hides_its_discount_too_the_bill_is_the_providers_full_price_within_two_percent(
-    mix: Mix,
-) -> None:
-    ours, theirs = mix.costs(Group.UNDISCOUNTED)
+    """The discount for what was cached included, which nobody has stated of these calls."""
+    groups = [mix.costs(group) for group in (Group.UNSTATED, Group.UNDISCOUNTED)]
+    ours, theirs = (sum(costs, Decimal(0)) for costs in zip(*groups, strict=True))
     hidden = sum(
         mix.billed[Group.UNDISCOUNTED, model].cached_input_tokens * DISCOUNTS[model] for model in MODELS
     )
     assert hidden > theirs * ESTIMATED, "nothing was hidden"
-    assert abs(ours - theirs - hidden) <= ESTIMATED * (theirs + hidden), f"{ours} and {theirs} + {hidden}"
+    assert abs(ours - theirs) <= ESTIMATED * theirs, f"{ours} and {theirs}"
