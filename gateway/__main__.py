@@ -28,6 +28,7 @@ def main() -> None:
         sys.exit(f"llm-gateway: {error}")
     logging.config.dictConfig(logging_config(settings.log_level))
     log_catalog(catalog, "model")
+    os.environ.pop("LAST_GOOD_MODELS_FILE", None)
     with contextlib.suppress(OSError):  # where nothing can be written, later workers need a good file
         kept = Path(tempfile.mkdtemp(prefix="llm-gateway-")) / "models.toml"
         keep_models_file(models, kept)

@@ -29,7 +29,6 @@ GENERATED_TEXT = re.compile(
     re.DOTALL,
 )
 ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
-LONGEST_MESSAGE = 2000  # characters
 RESPONSE_FAILED = "response.failed"
 RESPONSE_ENDS = ("response.completed", "response.incomplete", RESPONSE_FAILED)
 
@@ -65,7 +64,7 @@ def message_of(refusal: object) -> str | None:
         said = [message_of(item) for item in refusal]
         return "; ".join(filter(None, said)) or None
     if isinstance(refusal, str):
-        return refusal[:LONGEST_MESSAGE] or None
+        return refusal or None
     if isinstance(refusal, dict):
         for name in ("error", "message", "detail", "msg"):
             if (message := message_of(refusal.get(name))) is not None:
@@ -90,7 +89,9 @@ class StreamReader(ABC):
     def _state(self, usage: Usage | None) -> None:
         if usage is not None:
             self.usage = usage
-            self._characters_when_stated = self.characters
+            # Some state no output with every chunk but the last.
+            if usage.output_tokens or not self.characters:
+                self._characters_when_stated = self.characters
 
     @abstractmethod
     def read(self, event: Event) -> None:
@@ -176,7 +177,11 @@ class MessageReader(StreamReader):
             # Some repeat the prompt's figures as zeros at the end.
             if value is not None and (value or not self._stated.get(name)):
                 self._stated[name] = value
-        self._state(usage_stated(Api.MESSAGES, {"usage": self._stated}))
+        usage = usage_stated(Api.MESSAGES, {"usage": self._stated})
+        if "output_tokens" in _object(stated):
+            self._state(usage)
+        else:
+            self.usage = usage or self.usage
 
     def is_end(self, event: Event) -> bool:
         return event.chunk is not None and event.chunk.get("type") == "message_stop"

@@ -38,7 +38,7 @@ class CatalogWatch:
     def _begin(self) -> tuple[bytes, Catalog]:
         try:
             text = read_models_file(self._settings)
-            return text, parse_catalog(text, self._settings)
+            catalog = parse_catalog(text, self._settings)
         except InvalidSetting as error:
             # A worker that starts while the file is broken serves what the others serve.
             kept = self._settings.last_good_models_file
@@ -47,6 +47,8 @@ class CatalogWatch:
             logger.error("%s: %s", REFUSED, error)
             text = kept.read_bytes()
             return text, parse_catalog(text, self._settings)
+        self._keep(text)
+        return text, catalog
 
     def start(self) -> None:
         """Look at the file from now on, in a greenlet of this worker."""
@@ -68,9 +70,12 @@ class CatalogWatch:
             logger.error("%s: %s", REFUSED, error)
             return
         self._text, self.current = text, catalog
+        self._keep(text)
+        log_catalog(catalog, "the models file has changed")
+
+    def _keep(self, text: bytes) -> None:
         if self._settings.last_good_models_file is not None:
             keep_models_file(text, self._settings.last_good_models_file)
-        log_catalog(catalog, "the models file has changed")
 
     def _stamp(self) -> Stamp:
         try:

@@ -1,7 +1,7 @@
 """gunicorn's configuration. Bad settings stop the start here with one line, before any worker exists."""
 
+import contextlib
 import os
-import shutil
 import sys
 
 from gateway.config import InvalidSetting, Settings
@@ -27,7 +27,9 @@ logconfig_dict = logging_config(settings.log_level)
 def on_exit(server):  # type: ignore[no-untyped-def]
     """Take along what `python -m gateway` kept for workers that start later."""
     if settings.last_good_models_file is not None:
-        shutil.rmtree(settings.last_good_models_file.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            settings.last_good_models_file.unlink(missing_ok=True)
+            settings.last_good_models_file.parent.rmdir()
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

@@ -58,6 +58,7 @@ class Ledger:
         self._redis = client
         self._prefix = prefix
         self._known_models: set[str] = set()
+        self._unexplained = 0
         self._failing = False
         self._asking = False
 
@@ -124,10 +125,12 @@ class Ledger:
         """
         self._known_models.update(models)
         recorded, totals = self._read_totals(models)
-        if recorded != totals.requests:
+        if recorded - totals.requests != self._unexplained:
             # A model that this worker has not heard of, from another catalog or an earlier one, has answered.
             self._known_models |= self._recorded_models()
-            _, totals = self._read_totals(models)
+            recorded, totals = self._read_totals(models)
+            # What is left was changed by somebody else, and is not looked for again.
+            self._unexplained = recorded - totals.requests
         return totals
 
     def _read_totals(self, models: Sequence[str]) -> tuple[int, Totals]:

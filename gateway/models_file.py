@@ -16,7 +16,7 @@ from typing import Any
 from gateway.apis import Api
 from gateway.catalog import ASSUMED_CAPABILITIES, AUTO, CAPABILITIES, Catalog, Model
 from gateway.config import InvalidSetting, KeyOnNetwork, ModelOverride, Settings, base_url
-from gateway.prices import FREE, Price, TokenPrice, published_price
+from gateway.prices import FREE, TYPICAL_CALL, Price, TokenPrice, published_price
 from gateway.providers import habits_of
 
 VARIABLE = "MODELS_FILE"
@@ -192,7 +192,14 @@ def _price(name: str, table: Mapping[str, Any], upstream_name: str, url: str) ->
             f"{name}: no price is published for {upstream_name[:64]!r}, so [{name}.usd_per_million_tokens] "
             f'must give {missing}; or say price = "free"',
         )
-    return published.but_listed(given) if given else published
+    price = published.but_listed(given)
+    try:
+        price.cost(TYPICAL_CALL)
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidSetting(
+            VARIABLE, f"{name}: these prices do not fit the published ones: {error}"
+        ) from error
+    return price
 
 
 def _token_price(given: Mapping[str, Decimal]) -> TokenPrice:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.billing import NO_USAGE, Usage
 
@@ -124,8 +124,7 @@ class PublishedPrice:
         tier = {"service_tier": usage.service_tier} if usage.service_tier else None
         price = self._model.get_prices(datetime.now(tz=UTC), tier)
         if self._listed:
-            ours = {PUBLISHED_NAMES[name]: usd for name, usd in self._listed.items()}
-            price = ModelPrice(**(vars(price) | ours))
+            price = ModelPrice(**self._with_listed(vars(price)))
         amounts = {
             "input_tokens": usage.input_tokens,
             "cache_read_tokens": usage.cached_input_tokens,
@@ -139,6 +138,19 @@ class PublishedPrice:
             amounts["cache_audio_read_tokens"] = usage.cached_audio_tokens
             amounts["output_audio_tokens"] = usage.output_audio_tokens
         return price.calc_price(PricedUsage(**amounts))["total_price"]
+
+    def _with_listed(self, published: Mapping[str, Any]) -> dict[str, Any]:
+        """The published prices with ours in their place, completed to what `genai-prices` takes for a whole:
+        a price of input, and where audio or images have one of their own, one for each use of the cache."""
+        prices = {name: price for name, price in published.items() if price is not None}
+        prices |= {PUBLISHED_NAMES[name]: usd for name, usd in self._listed.items()}
+        prices.setdefault("input_mtok", Decimal(0))
+        for medium in ("audio", "image", "video", "text"):
+            if f"input_{medium}_mtok" in prices:
+                for use in ("read", "write", "write_1h"):
+                    if f"cache_{use}_mtok" in prices:
+                        prices.setdefault(f"cache_{medium}_{use}_mtok", prices[f"cache_{use}_mtok"])
+        return prices
 
     def but_listed(self, listed: Mapping[str, Decimal]) -> PublishedPrice:
         """The same with other prices for some classes."""

@@ -138,8 +138,8 @@ class Relay:
         usage = self._usage()
         if self._reader.failed:
             self._exchange.error = UpstreamError("The provider ended its answer as failed.")
-            if self._reader.usage is None and not self._reader.characters:
-                self._settle(NO_USAGE, failed=True, answered=False)
+            if usage == NO_USAGE:
+                self._settle(usage, failed=True, answered=False)
                 return b""
         cost = self._exchange.charge(usage)
         end = self._passage.end(usage, cost)
@@ -187,7 +187,8 @@ class Relay:
         """What the provider will bill for what has come. What it has stated may be older than that."""
         stated, estimate = self._reader.usage, self._estimate()
         if stated is None:
-            return estimate
+            # Who says that nothing came of it asks nothing for it.
+            return NO_USAGE if self._reader.failed and not self._reader.characters else estimate
         if not self._reader.usage_is_stale or stated.output_tokens >= estimate.output_tokens:
             return stated
         return replace(stated, output_tokens=estimate.output_tokens, stated_cost=None, estimated=True)

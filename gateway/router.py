@@ -40,7 +40,9 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Rou
         model = catalog.named(request.model)
         if obstacle := obstacle_to(request, model):
             raise obstacle
-        return Route(model, "requested", "the client named the model", (able or [model])[-1])
+        # Of the two the later in the catalog, which goes from cheap to dear.
+        baseline = [each for each in catalog if each is model or each in able][-1]
+        return Route(model, "requested", "the client named the model", baseline)
     if not able:
         raise _obstacle_to_all(request, models)
     model, reason = prompt_length(request.user_characters, able, threshold_chars)

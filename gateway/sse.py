@@ -109,6 +109,7 @@ def event_of(values: dict[str, Any]) -> bytes:
 
 
 def with_data(event: Event, data: bytes) -> bytes:
-    """The bytes of an event with other data, which are one line; its other lines stay."""
-    lines = [line for line in event.raw.splitlines() if line and not line.startswith(b"data:")]
-    return b"\n".join([*lines, b"data: " + data]) + b"\n\n"
+    """The bytes of an event with other data; its other lines stay."""
+    lines = event.raw.removeprefix(BYTE_ORDER_MARK).splitlines()
+    others = [line for line in lines if line and not line.startswith(b"data:")]
+    return b"\n".join([*others, *(b"data: " + line for line in data.splitlines())]) + b"\n\n"

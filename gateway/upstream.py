@@ -28,6 +28,7 @@ from gateway.sse import Event, EventReader
 PROVIDERS = 64
 CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
 MAX_ANSWER_BYTES = 256 * 2**20  # thousands of embeddings take a hundred million
+LONGEST_MESSAGE = 2000  # characters
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 
@@ -208,7 +209,7 @@ def _refusal(model: Model, api: Api, response: requests.Response, body: bytes) -
         if isinstance(values, dict) and isinstance(values.get("error"), dict):
             told = without_key(body, values, model.api_key)
         elif (said := message_of(values)) is not None:
-            message = text_without_key(said, model.api_key)
+            message = text_without_key(said, model.api_key)[:LONGEST_MESSAGE]
     usage = usage_stated(api, values) if isinstance(values, dict) else None
     return Refusal(response.status_code, told, message, headers, usage)
 

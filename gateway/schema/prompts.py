@@ -6,6 +6,7 @@ A prompt is a text, a list of texts, a list of token ids, or a list of such list
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from gateway.apis import Api
@@ -31,7 +32,7 @@ class CompletionRequest(ModelRequest):
     def user_characters(self) -> int:
         return sum(len(prompt) for prompt in self._prompts if isinstance(prompt, str))
 
-    @property
+    @cached_property
     def prompt_tokens(self) -> int:
         return sum(_tokens_of(prompt) for prompt in self._prompts)
 

@@ -202,3 +202,9 @@ def test_the_baseline_is_the_dearest_that_could_have_answered() -> None:
     assert choose(EMBEDDINGS, catalog, 150).baseline.name == "embedder"
     only_by_name = Catalog(model("by-name", 4, auto=False))
     assert choose(chat(model="by-name"), only_by_name, 150).baseline.name == "by-name"
+
+
+def test_a_dearer_model_that_the_client_named_is_its_own_baseline() -> None:
+    catalog = Catalog(model("cheap", 1), model("dear", 3), model("by-name", 9, auto=False))
+    assert choose(chat(model="by-name"), catalog, 150).baseline.name == "by-name"
+    assert choose(chat(model="cheap"), catalog, 150).baseline.name == "dear"

@@ -349,3 +349,21 @@ def test_what_each_request_costs_is_charged_for_answers_alone(tmp_path: Path) ->
     assert sonar.price.cost(NO_USAGE) > 0
     assert charge(sonar.price, NO_USAGE) == 0
     assert usd_per_million_tokens(sonar.price)["input"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("gemini-2.5-flash", "cache_write"),
+        ("gemini-2.5-flash", "cached_input"),
+        ("gpt-audio-mini", "cached_input"),
+        ("openai/gpt-oss-20b:free", "cached_input"),
+        ("openai/gpt-oss-20b:free", "output"),
+    ],
+)
+def test_a_class_of_the_file_fits_whatever_is_published_beside_it(
+    tmp_path: Path, name: str, listed: str
+) -> None:
+    url = "https://openrouter.ai/api/v1" if "/" in name else "http://proxy/v1"
+    model = published(tmp_path, url, name, f"usd_per_million_tokens = {{{listed} = 7}}")
+    assert usd_per_million_tokens(model.price)[listed] == 7

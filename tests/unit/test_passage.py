@@ -294,3 +294,29 @@ def test_an_answer_that_failed_passes_as_its_provider_says_unless_that_holds_the
     assert streamed(way, failed % b"quota") == failed % b"quota"
     with pytest.raises(UpstreamError):
         streamed(way, failed % b"bad key sk-canary-0123456789")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'id: 1\ndata: {"choices":[],\ndata: "usage":{"prompt_tokens":0}}\n\n',
+        b'\xef\xbb\xbfdata: {"choices":[],"usage":{"prompt_tokens":0}}\n\n',
+    ],
+)
+def test_the_cost_stands_in_data_of_several_lines_and_behind_a_byte_order_mark(event: bytes) -> None:
+    changed = read_event(streamed(passage(asking_for_usage(Api.CHAT_COMPLETIONS), EVERYTHING), event)).chunk
+    assert changed == {"choices": [], "usage": {"prompt_tokens": 0, "cost": 0.0}}
+
+
+def test_a_last_event_without_usage_does_not_make_an_early_usage_new() -> None:
+    reader = stream_reader(Api.MESSAGES)
+    for chunk in (
+        {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x" * 400}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+    ):
+        reader.read(read_event(b"data: " + json.dumps(chunk).encode() + b"\n\n"))
+    assert reader.usage_is_stale
+    final = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 90}}
+    reader.read(read_event(b"data: " + json.dumps(final).encode() + b"\n\n"))
+    assert (reader.usage_is_stale, reader.usage) == (False, Usage(9, 0, 90))
