@@ -1,0 +1,72 @@
+"""The names of all keys in Redis, and the only place that makes them.
+
+Below one prefix, so that a prefix in braces, such as `{gateway}`, puts them all into one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.budget import Window
+
+
+@dataclass(frozen=True)
+class Names:
+    """The keys below `prefix`."""
+
+    prefix: str
+
+    def total(self, name: str) -> str:
+        """A counter over all models, such as `requests`."""
+        return f"{self.prefix}:{name}"
+
+    def model(self, model: str, name: str) -> str:
+        """A counter of one model."""
+        return f"{self.prefix}:model:{model}:{name}"
+
+    def writer(self, writer: str) -> str:
+        """The number of the last batch that a writer's journal has given to the counters."""
+        return f"{self.prefix}:writer:{writer}"
+
+    def budget(self, scope: str, window: Window) -> str:
+        """Hash: what is `spent` and `held` of a budget in one run of its period, USD."""
+        return f"{self.prefix}:budget:{scope}:{window.label}"
+
+    def holds(self, scope: str, window: Window) -> str:
+        """Sorted set: the holds on it, `CALL:USD` each, by the time at which they lapse."""
+        return f"{self.prefix}:holds:{scope}:{window.label}"
+
+    def void(self, call: str) -> str:
+        """A mark that a reservation was given up, for one that Redis may still get."""
+        return f"{self.prefix}:void:{call}"
+
+    def rate(self, key_id: str) -> str:
+        """Hash: a key's requests and tokens of this minute and the last."""
+        return f"{self.prefix}:rate:{key_id}"
+
+    def key(self, key_id: str) -> str:
+        """Hash: a virtual key, its secret only as a hash."""
+        return f"{self.prefix}:key:{key_id}"
+
+    def key_usage(self, key_id: str) -> str:
+        """Hash: what a key has used so far, `requests`, `cost_usd` and tokens by class."""
+        return f"{self.prefix}:key:{key_id}:usage"
+
+    def owner(self, owner: str) -> str:
+        """Hash: an owner's budget."""
+        return f"{self.prefix}:owner:{owner}"
+
+    @property
+    def keys(self) -> str:
+        """Sorted set: the ids of all keys by the time of their creation."""
+        return f"{self.prefix}:keys"
+
+    @property
+    def key_changes(self) -> str:
+        """Sorted set: `key:ID` and `owner:NAME` by the number of the last change of each."""
+        return f"{self.prefix}:keys:changes"
+
+    @property
+    def key_version(self) -> str:
+        """The number of the last change of any key or owner."""
+        return f"{self.prefix}:keys:version"
