@@ -1,6 +1,7 @@
 """The server of a mock model: its routes."""
 
 import random
+from contextlib import ExitStack
 
 from flask import Flask, Response, jsonify, request
 
@@ -16,6 +17,8 @@ from model_server.record import RequestRecord
 
 # 2025-01-01 UTC: what clients show as the model's date.
 MODEL_CREATED = 1735689600
+# OpenAI's header for an id of the client's own.
+CALL_ID_HEADER = "X-Client-Request-Id"
 
 
 def create_app(profile: ModelProfile, settings: Settings) -> Flask:
@@ -31,17 +34,22 @@ def create_app(profile: ModelProfile, settings: Settings) -> Flask:
 
     ledger = Ledger(profile)
     faults = Faults(random.random)
-    endpoint = Endpoint(profile, settings, ledger, faults)
+    endpoint = Endpoint(profile, settings, faults)
     dialects = dialects_of(profile)
     model = {"id": profile.name, "object": "model", "created": MODEL_CREATED, "owned_by": "mock"}
 
     def answer() -> Response:
         record = RequestRecord(profile.name, request.path, request.headers.get(HEADER))
-        try:
-            response = endpoint.handle(request, dialects[request.path], record)
-        except Exception as error:
-            response = app.make_response(app.handle_user_exception(error))
-            record.status = response.status_code
+        call = ledger.open_call(request.headers.get(CALL_ID_HEADER))
+        with ExitStack() as unless_answered:
+            unless_answered.callback(call.end)  # where the worker ends this request, there is no response
+            try:
+                response = endpoint.handle(request, dialects[request.path], call, record)
+            except Exception as error:
+                response = app.make_response(app.handle_user_exception(error))
+                record.status = response.status_code
+            unless_answered.pop_all()
+        response.call_on_close(call.end)
         response.call_on_close(record.write)
         return response
 
@@ -65,5 +73,9 @@ def create_app(profile: ModelProfile, settings: Settings) -> Flask:
     @app.get("/ledger")
     def read_ledger() -> Response:
         return Response(ledger.to_json(), mimetype="application/json")
+
+    @app.get("/ledger/<path:call_id>")
+    def read_bill(call_id: str) -> Response:
+        return Response(ledger.bill_to_json(call_id), mimetype="application/json")
 
     return app

@@ -14,7 +14,7 @@ from model_server.config import Settings
 from model_server.delivery import Chunk, Dialect, Stream, Whole
 from model_server.errors import InjectedStatus, InvalidRequest
 from model_server.faults import HEADER, Fault, Faults, Kind
-from model_server.ledger import Ledger, StreamBill
+from model_server.ledger import Call, StreamBill
 from model_server.profile import ModelProfile
 from model_server.record import RequestRecord
 
@@ -22,15 +22,17 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class Endpoint:
-    """Answers requests to one model and books them in its ledger."""
+    """Answers requests to one model."""
 
-    def __init__(self, profile: ModelProfile, settings: Settings, ledger: Ledger, faults: Faults) -> None:
+    def __init__(self, profile: ModelProfile, settings: Settings, faults: Faults) -> None:
         self._first_token_seconds, self._interval_seconds = settings.latency(profile)
-        self._ledger = ledger
         self._faults = faults
 
-    def handle(self, request: Request, dialect: Dialect, record: RequestRecord) -> Response:
-        """Serve one request in its dialect, noting in `record` what is worth logging."""
+    def handle(self, request: Request, dialect: Dialect, call: Call, record: RequestRecord) -> Response:
+        """Serve one request in its dialect, noting in `record` what is worth logging.
+
+        All that `call` books is booked by the time the response is closed.
+        """
         fault = self._faults.draw(request.headers.get(HEADER))
         connection = request.environ.get("gunicorn.socket")
         body = _read_body(request)
@@ -43,19 +45,24 @@ class Endpoint:
         record.status = 200
         if isinstance(answer, Stream):
             record.stream = True
-            return self._stream(answer, fault, connection, record)
-        return self._whole(answer, fault, connection, record)
+            return self._stream(answer, fault, connection, call, record)
+        return self._whole(answer, fault, connection, call, record)
 
     def _whole(
-        self, answer: Whole, fault: Fault, connection: wire.Connection | None, record: RequestRecord
+        self,
+        answer: Whole,
+        fault: Fault,
+        connection: wire.Connection | None,
+        call: Call,
+        record: RequestRecord,
     ) -> Response:
         body = answer.body
         if answer.usage is None:
             wire.wait(connection, fault.slow_seconds)
         else:
-            with self._billing_who_leaves(answer.usage):
+            with _billing_who_leaves(call, answer.usage):
                 wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
-            self._ledger.bill(answer.usage)
+            call.bill(answer.usage)
             _note_usage(record, answer.usage, answer.usage.output_tokens)
         if fault.kind is Kind.MALFORMED_JSON:
             body = body[: len(body) // 2]
@@ -65,19 +72,15 @@ class Endpoint:
             response.content_length = len(body)
         return response
 
-    @contextmanager
-    def _billing_who_leaves(self, usage: Usage) -> Iterator[None]:
-        """Bill the prompt of a call whose client leaves before there is an answer."""
-        try:
-            yield
-        except OSError:
-            self._ledger.open_stream(usage).settle()
-            raise
-
     def _stream(
-        self, answer: Stream, fault: Fault, connection: wire.Connection | None, record: RequestRecord
+        self,
+        answer: Stream,
+        fault: Fault,
+        connection: wire.Connection | None,
+        call: Call,
+        record: RequestRecord,
     ) -> Response:
-        bill = self._ledger.open_stream(answer.usage)
+        bill = call.open_stream(answer.usage)
         response = Response(
             self._events(answer, bill, fault, connection),
             content_type="text/event-stream; charset=utf-8",
@@ -109,6 +112,16 @@ class Endpoint:
                 yield chunk.event
         bill.settle()
         yield answer.end
+
+
+@contextmanager
+def _billing_who_leaves(call: Call, usage: Usage) -> Iterator[None]:
+    """Bill the prompt of a call whose client leaves before there is an answer."""
+    try:
+        yield
+    except OSError:
+        call.open_stream(usage).settle()
+        raise
 
 
 def _read_body(request: Request) -> bytes:

@@ -3,6 +3,7 @@
 ApiError
 ├── InvalidRequest    400, the request is at fault; `param` names the field
 ├── UnknownModel      404
+├── UnknownCall       404, no bill is remembered under that id
 ├── UnknownResponse   400, as OpenAI has it
 └── InjectedStatus    400..599, asked for by a fault
 """
@@ -36,6 +37,16 @@ class UnknownModel(ApiError):
 
     status = 404
     code = "model_not_found"
+
+
+class UnknownCall(ApiError):
+    """No call with that id has come, or it is no more remembered."""
+
+    status = 404
+    code = "call_not_found"
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(f"No call with the id '{call_id}' is known.", "id")
 
 
 class UnknownResponse(ApiError):
