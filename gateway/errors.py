@@ -3,12 +3,17 @@
 GatewayError
 ├── InvalidRequest          400  ill-formed request, or one that no model can answer; `param` names the field
 │   └── ContextTooLong      400  longer than the context window of every model
+├── InvalidApiKey           401  no key, or one that is not (or no longer) valid
 ├── CrossSiteRequest        403  a web page of another site made a browser send it
+├── ModelNotAllowed         403  the key may not use this model
 ├── UnknownPath             404  nothing is at this path
+├── KeyNotFound             404  no virtual key has this id
 ├── ModelNotFound           404  `model` names nothing that is configured
 ├── WrongMethod             405  the path answers other methods, which `Allow` names
 ├── RequestTimeout          408  the client did not send its body in time
 ├── RequestTooLarge         413  the body is over the limit
+├── RateLimitExceeded       429  the key has had its requests or tokens of this minute
+├── InsufficientQuota       429  a budget has not enough left
 ├── ClientClosedRequest     499  the client left before its answer; for the log, as nginx has it
 ├── UpstreamError           502  the provider failed or answered nonsense
 │   └── UpstreamTimeout     504  it took too long
@@ -70,16 +75,37 @@ class ContextTooLong(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class InvalidApiKey(GatewayError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+
+
 class CrossSiteRequest(GatewayError):
     status = 403
     type = "invalid_request_error"
     code = "cross_site_request"
 
 
+class ModelNotAllowed(GatewayError):
+    status = 403
+    type = "invalid_request_error"
+    code = "model_not_allowed"
+
+
 class UnknownPath(GatewayError):
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class KeyNotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "key_not_found"
 
 
 class ModelNotFound(GatewayError):
@@ -104,6 +130,25 @@ class RequestTooLarge(GatewayError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class RateLimitExceeded(GatewayError):
+    """`limit` is what there were too many of, `requests` or `tokens`, which OpenAI gives as the type."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, limit: str = "requests", *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message, headers=headers)
+        self.type = limit
+
+
+class InsufficientQuota(GatewayError):
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class ClientClosedRequest(GatewayError):

@@ -18,9 +18,14 @@ from gateway.errors import (
     ContextTooLong,
     CrossSiteRequest,
     GatewayError,
+    InsufficientQuota,
+    InvalidApiKey,
     InvalidRequest,
+    KeyNotFound,
     LedgerUnavailable,
+    ModelNotAllowed,
     ModelNotFound,
+    RateLimitExceeded,
     RequestTimeout,
     RequestTooLarge,
     UnknownPath,
@@ -34,13 +39,18 @@ SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
     InvalidRequest,
     ContextTooLong,
+    InvalidApiKey,
     ClientClosedRequest,
     CrossSiteRequest,
+    ModelNotAllowed,
     UnknownPath,
+    KeyNotFound,
     ModelNotFound,
     WrongMethod,
     RequestTimeout,
     RequestTooLarge,
+    RateLimitExceeded,
+    InsufficientQuota,
     UpstreamError,
     LedgerUnavailable,
     UpstreamTimeout,
@@ -83,11 +93,17 @@ def test_every_error_is_tested_here() -> None:
         (WorkerStopping("m"), 503, "server_error", "overloaded"),
         (InvalidRequest("m"), 400, "invalid_request_error", None),
         (ContextTooLong("m"), 400, "invalid_request_error", "context_length_exceeded"),
+        (InvalidApiKey("m"), 401, "invalid_request_error", "invalid_api_key"),
+        (ModelNotAllowed("m"), 403, "invalid_request_error", "model_not_allowed"),
         (UnknownPath("m"), 404, "invalid_request_error", "not_found"),
+        (KeyNotFound("m"), 404, "invalid_request_error", "key_not_found"),
         (ModelNotFound("m"), 404, "invalid_request_error", "model_not_found"),
         (WrongMethod("m"), 405, "invalid_request_error", "method_not_allowed"),
         (RequestTimeout("m"), 408, "invalid_request_error", "request_timeout"),
         (RequestTooLarge("m"), 413, "invalid_request_error", "request_too_large"),
+        (RateLimitExceeded("m"), 429, "requests", "rate_limit_exceeded"),
+        (RateLimitExceeded("m", "tokens"), 429, "tokens", "rate_limit_exceeded"),
+        (InsufficientQuota("m"), 429, "insufficient_quota", "insufficient_quota"),
         (UpstreamError("m"), 502, "server_error", "upstream_error"),
         (LedgerUnavailable("m"), 503, "server_error", "ledger_unavailable"),
         (UpstreamTimeout("m"), 504, "server_error", "upstream_timeout"),
@@ -124,6 +140,27 @@ def test_within_a_stream_an_error_is_one_event(message: str) -> None:
 
 def test_a_client_may_come_back_soon_when_the_ledger_is_gone() -> None:
     assert error_response(LedgerUnavailable("m")).headers["Retry-After"] == "1"
+
+
+def test_a_client_without_a_valid_key_is_told_how_to_bring_one() -> None:
+    assert error_response(InvalidApiKey("m")).headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (InvalidApiKey("m"), "authentication_error"),
+        (ModelNotAllowed("m"), "permission_error"),
+        (RateLimitExceeded("m"), "rate_limit_error"),
+        (InsufficientQuota("m"), "rate_limit_error"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_refused_key_is_told_in_anthropic_s_words_to_anthropic_s_clients(
+    error: GatewayError, kind: str
+) -> None:
+    answer = error_response(error, Api.MESSAGES).get_json()
+    assert answer == {"type": "error", "error": {"type": kind, "message": "m"}}
 
 
 def test_a_provider_s_error_keeps_what_it_will_bill() -> None:
