@@ -13,7 +13,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support.processes import Service, running_gateway, running_model, running_redis
+from tests.support.processes import (
+    RedisServer,
+    Service,
+    redis_server,
+    running_gateway,
+    running_model,
+    running_redis,
+)
 from tests.support.stack import Stack
 
 # How long an example takes says more about the machine than about the code. The same examples are drawn in
@@ -40,6 +47,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     else:
         with running_redis(tmp_path_factory.mktemp("redis")) as url:
             yield url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed, paused and started again."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with redis_server(folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
