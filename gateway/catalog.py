@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
@@ -17,14 +18,17 @@ CAPABILITIES = frozenset({"images", "audio", "files", "tools", "json_schema", "s
 # What a model is taken to be capable of where nothing is said. Not every model accepts an effort of
 # reasoning, and only a translated request asks one for it unasked.
 ASSUMED_CAPABILITIES = CAPABILITIES - {"reasoning"}
+# How long the longest answer is taken to be where neither the model's limit nor its context window is known.
+ASSUMED_OUTPUT_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
 class Model:
     """One model as clients name it (`name`) and as its provider does (`upstream_name`).
 
-    `context_window` counts tokens of prompt and answer together, None where it is unknown. A model that is
-    not `auto` answers only those who name it.
+    `context_window` counts tokens of prompt and answer together, `max_output_tokens` those of the longest
+    answer; None where they are unknown. A model that is not `auto` answers only those who name it.
+    `bill_path` is the path at its provider, `{call_id}` in it, that tells what was billed for one call.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Model:
     capabilities: frozenset[str] = ASSUMED_CAPABILITIES
     context_window: int | None = None
     auto: bool = True
+    max_output_tokens: int | None = None
+    bill_path: str | None = None
 
     @property
     def habits(self) -> ProviderHabits:
@@ -44,6 +50,13 @@ class Model:
     def answers(self, api: Api) -> bool:
         """Whether it can be asked by `api`, through a translation if need be."""
         return api in self.apis or (api in TRANSLATED and Api.CHAT_COMPLETIONS in self.apis)
+
+    def output_limit(self, prompt_tokens: int) -> int:
+        """The most tokens that an answer to such a prompt can have, at least one."""
+        limits = [] if self.max_output_tokens is None else [self.max_output_tokens]
+        if self.context_window is not None:
+            limits.append(self.context_window - prompt_tokens)
+        return max(1, min(limits, default=ASSUMED_OUTPUT_TOKENS))
 
     def row(self) -> dict[str, object]:
         """What may be shown of it: all but its key."""
@@ -55,6 +68,7 @@ class Model:
             "apis": sorted(self.apis),
             "capabilities": sorted(self.capabilities),
             "context_window": self.context_window,
+            "max_output_tokens": self.max_output_tokens,
             "auto": self.auto,
             "price": self.price.source,
             "usd_per_million_tokens": usd_per_million_tokens(self.price),
@@ -68,6 +82,7 @@ class Catalog:
     def __init__(self, *models: Model, auto_aliases: Sequence[str] = ()) -> None:
         self._models = sorted(models, key=lambda model: model.price.cost(TYPICAL_CALL))
         self._auto_aliases = auto_aliases
+        self._forbidden: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -81,22 +96,45 @@ class Catalog:
 
     def speaking(self, api: Api) -> Catalog:
         """The part whose providers serve `api` themselves."""
-        models = [model for model in self if api in model.apis]
-        return Catalog(*models, auto_aliases=self._auto_aliases)
+        return self._part(model for model in self if api in model.apis)
+
+    def only(self, names: frozenset[str] | None) -> Catalog:
+        """The part that may be used where these names may, of which some may not be configured; all of it for
+        None. It remembers the others as forbidden."""
+        if names is None:
+            return self
+        part = self._part(model for model in self if model.name in names)
+        part._forbidden = self._forbidden.union(self.names) - names
+        return part
+
+    def _part(self, models: Iterable[Model]) -> Catalog:
+        part = copy.copy(self)
+        part._models = list(models)  # in the same order, which is not worked out again
+        return part
 
     def leaves_choice(self, name: str) -> bool:
         """Whether a client that asks for this name leaves the choice to the gateway."""
         if name == AUTO:
             return True
-        return name not in self.names and any(fnmatchcase(name, alias) for alias in self._auto_aliases)
+        if name in self.names or name in self._forbidden:
+            return False
+        return any(fnmatchcase(name, alias) for alias in self._auto_aliases)
 
     def named(self, name: str) -> Model:
         """
+        :raises ModelNotAllowed: when the model with this name is outside of what may be used
         :raises ModelNotFound: when no model has this name
         """
         for model in self:
             if model.name == name:
                 return model
+        if name in self._forbidden:
+            from gateway.errors import ModelNotAllowed
+
+            raise ModelNotAllowed(
+                "This key may not use the requested model; GET /v1/models lists those that it may.",
+                param="model",
+            )
         raise ModelNotFound(
             "The requested model is not configured; GET /v1/models lists those that are.", param="model"
         )

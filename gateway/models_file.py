@@ -22,6 +22,8 @@ from gateway.providers import habits_of
 VARIABLE = "MODELS_FILE"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+# Without a fragment, which no server would see; a query is welcome.
+BILL_PATH = re.compile(r"/[^{}#\s]*\{call_id\}[^{}#\s]*")
 KEYS = (
     "base_url",
     "upstream_name",
@@ -30,7 +32,9 @@ KEYS = (
     "apis",
     "capabilities",
     "context_window",
+    "max_output_tokens",
     "auto",
+    "bill_path",
     "price",
     "usd_per_million_tokens",
 )
@@ -133,9 +137,6 @@ def _listed_model(
     url = override.url if override and override.url else _base_url(name, table)
     upstream_name = _text(name, table, "upstream_name") or name
     price = _price(name, table, upstream_name, url)
-    window = table.get("context_window", getattr(price, "context_window", None))
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
-        raise InvalidSetting(VARIABLE, f"{name}: context_window must be a number of tokens")
     auto = table.get("auto", True)
     if not isinstance(auto, bool):
         raise InvalidSetting(VARIABLE, f"{name}: auto must be true or false")
@@ -147,8 +148,10 @@ def _listed_model(
         price,
         apis=frozenset(map(Api, _choices(name, table, "apis", frozenset(Api), habits_of(url).apis))),
         capabilities=_choices(name, table, "capabilities", CAPABILITIES, ASSUMED_CAPABILITIES),
-        context_window=window,
+        context_window=_tokens(name, table, "context_window") or getattr(price, "context_window", None),
         auto=auto,
+        max_output_tokens=_tokens(name, table, "max_output_tokens"),
+        bill_path=_bill_path(name, table),
     )
 
 
@@ -235,6 +238,22 @@ def _text(name: str, table: Mapping[str, Any], key: str) -> str | None:
     if text is not None and (not isinstance(text, str) or not text or not text.isprintable()):
         raise InvalidSetting(VARIABLE, f"{name}: {key} must be a text")
     return text
+
+
+def _tokens(name: str, table: Mapping[str, Any], key: str) -> int | None:
+    tokens = table.get(key)
+    if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1):
+        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a number of tokens")
+    return tokens
+
+
+def _bill_path(name: str, table: Mapping[str, Any]) -> str | None:
+    path = _text(name, table, "bill_path")
+    if path is not None and not BILL_PATH.fullmatch(path):
+        raise InvalidSetting(
+            VARIABLE, f"{name}: bill_path must be a path from / with {{call_id}} in it, once"
+        )
+    return path
 
 
 def _choices(

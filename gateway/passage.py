@@ -45,6 +45,11 @@ class Passage(ABC):
         cached = self._cache_shares.likely_cached(self.model.upstream_name, prompt_tokens)
         return usage_estimated(prompt_tokens, output_characters, cached)
 
+    @abstractmethod
+    def limit_output(self, max_output_tokens: int) -> None:
+        """Have `body` ask the provider for at most so many tokens in each answer; a lower limit of the
+        client's stays."""
+
     def learn(self, usage: Usage) -> None:
         """Take note of what this call was billed for, for later estimates."""
         self._cache_shares.note(self.model.upstream_name, usage)
@@ -114,6 +119,11 @@ class PassThrough(Passage):
     def prompt_tokens(self) -> int:
         return self._request.prompt_tokens
 
+    def limit_output(self, max_output_tokens: int) -> None:
+        habit = self.model.habits.max_tokens_name if self.api is Api.CHAT_COMPLETIONS else None
+        limits = self._request.output_limits(max_output_tokens, habit)
+        self.body = self._request.body_for(self.model.upstream_name, limits)
+
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return body
 
@@ -165,11 +175,19 @@ class Translated(Passage):
             chat = chat_from_responses(values, target)
             self._translator = ResponsesTranslator(values)
         self._chat = chat
-        self.body = json.dumps({"model": model.upstream_name, **chat}, ensure_ascii=False).encode()
+        self.body = self._chat_body()
+
+    def _chat_body(self) -> bytes:
+        return json.dumps({"model": self.model.upstream_name, **self._chat}, ensure_ascii=False).encode()
 
     @property
     def prompt_tokens(self) -> int:
         return ChatRequest(JsonObject("", self._chat, {})).prompt_tokens
+
+    def limit_output(self, max_output_tokens: int) -> None:
+        chat = ChatRequest(JsonObject("", self._chat, {}))
+        self._chat |= chat.output_limits(max_output_tokens, self.model.habits.max_tokens_name)
+        self.body = self._chat_body()
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return self._translator.whole(values, usage, cost)

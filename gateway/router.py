@@ -27,10 +27,11 @@ class Route:
     baseline: Model
 
 
-def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Route:
+def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, cheapest: bool = False) -> Route:
     """The model that the client named, or else the one that the policy `prompt_length` chooses among those
-    that can answer.
+    that can answer. `cheapest` overrules that policy, to spare a budget.
 
+    :raises ModelNotAllowed: when the client named a model outside of what the catalog is restricted to
     :raises ModelNotFound: when the client named a model that is not configured
     :raises InvalidRequest: when the model that the client named cannot answer, or none can
     """
@@ -43,12 +44,19 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int) -> Rou
         # Of the two the later in the catalog, which goes from cheap to dear.
         baseline = [each for each in catalog if each is model or each in able][-1]
         return Route(model, "requested", "the client named the model", baseline)
+    if len(catalog) == 0:
+        from gateway.errors import ModelNotAllowed
+
+        raise ModelNotAllowed("This key may use no model that is configured.", param="model")
     if not able:
         raise _obstacle_to_all(request, models)
+    policy = "prompt_length"
     model, reason = prompt_length(request.user_characters, able, threshold_chars)
+    if cheapest:
+        policy, model, reason = "budget", able[0], "the budget is nearly spent"
     if len(able) < len(models):
         reason += f"; {len(able)} of {len(models)} models can answer"
-    return Route(model, "prompt_length", reason, able[-1])
+    return Route(model, policy, reason, able[-1])
 
 
 def prompt_length(user_characters: int, models: Sequence[Model], threshold_chars: int) -> tuple[Model, str]:

@@ -18,12 +18,16 @@ from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject, NotJson, parse_object
 
+LEAST_THINKING_TOKENS = 1024  # that Anthropic's API takes as a budget
+
 
 @dataclass(frozen=True)
 class ModelRequest(ABC):
     """What the gateway has to know of a request in any API to route it, to pass it on and to bill it."""
 
     api: ClassVar[Api]
+    # The fields by which a client bounds each answer; the first is the API's own.
+    limit_names: ClassVar[tuple[str, ...]]
 
     body: JsonObject
 
@@ -53,6 +57,11 @@ class ModelRequest(ABC):
         return 1
 
     @property
+    def generated_choices(self) -> int:
+        """How many answers the provider generates and bills, of which the client may get only the best."""
+        return self.choices
+
+    @property
     @abstractmethod
     def user_characters(self) -> int:
         """Unicode code points of the text that the user wrote."""
@@ -63,23 +72,39 @@ class ModelRequest(ABC):
         """The likely tokens of the whole prompt."""
 
     @property
-    @abstractmethod
     def max_output_tokens(self) -> int | None:
-        """The most tokens that the client wants, where it says so."""
+        """The most tokens that the client wants in each answer, where it says so; of several limits the
+        highest, since it is the provider's to choose one."""
+        limits = [positive_integer(self.body.values.get(name)) for name in self.limit_names]
+        return max((limit for limit in limits if limit is not None), default=None)
 
     @property
     @abstractmethod
     def capabilities(self) -> frozenset[str]:
         """What a model must be capable of to answer; the names are those of `models.toml`."""
 
-    def body_for(self, upstream_name: str) -> bytes:
-        """The body for a provider that serves this API: byte for byte the client's but for the model's name
-        and, on a stream, the wish for usage, without which no bill could be written."""
-        changes: dict[str, Any] = {"model": upstream_name}
+    def body_for(self, upstream_name: str, limits: Mapping[str, Any] | None = None) -> bytes:
+        """The body for a provider that serves this API: byte for byte the client's but for the model's name,
+        the `limits` (see `output_limits`) and, on a stream, the wish for usage, without which no bill could
+        be written."""
+        changes: dict[str, Any] = {"model": upstream_name, **(limits or {})}
         if self.stream and not self.include_usage:
             options = self.body.values.get("stream_options") or {}
             changes["stream_options"] = options | {"include_usage": True}
         return self.body.with_values(changes)
+
+    def output_limits(self, max_output_tokens: int, own_name: str | None = None) -> dict[str, Any]:
+        """The top-level values of the body to set so that each answer has at most so many tokens: those of
+        the client's own limits that allow more, or else the limit by `own_name`, by default the API's."""
+        if not self.limit_names:
+            return {}
+        values = self.body.values
+        used = [name for name in self.limit_names if values.get(name) is not None]
+        names = used or [own_name or self.limit_names[0]]
+        limits = {
+            name: max_output_tokens for name in names if not _is_within(values.get(name), max_output_tokens)
+        }
+        return limits | _thinking_within(values.get("thinking"), max_output_tokens) if limits else {}
 
 
 def parse_body(body: bytes) -> JsonObject:
@@ -128,6 +153,25 @@ def positive_integer(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     return None
+
+
+def _is_within(limit: object, max_output_tokens: int) -> bool:
+    """Whether a client's limit is one and allows no more; at some servers zero or less stands for none."""
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        return False
+    return 0 < limit <= max_output_tokens
+
+
+def _thinking_within(thinking: object, max_output_tokens: int) -> dict[str, Any]:
+    """What Anthropic's API needs beside a lower limit: thinking that leaves a token for the answer, or none
+    where that is less than the least that can be asked for."""
+    if not isinstance(thinking, dict) or not isinstance(thinking.get("budget_tokens"), int):
+        return {}
+    if thinking["budget_tokens"] < max_output_tokens:
+        return {}
+    if max_output_tokens <= LEAST_THINKING_TOKENS:
+        return {"thinking": {"type": "disabled"}}
+    return {"thinking": {**thinking, "budget_tokens": max_output_tokens - 1}}
 
 
 def objects_of(value: object) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ class ChatRequest(ModelRequest):
     """A chat completion that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.CHAT_COMPLETIONS
+    limit_names: ClassVar[tuple[str, ...]] = ("max_completion_tokens", "max_tokens")
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -59,13 +60,6 @@ class ChatRequest(ModelRequest):
                 if isinstance(called, dict):
                     tokens += tokens_of_text(called.get("name")) + tokens_of_text(called.get("arguments"))
         return tokens
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        values = self.body.values
-        return positive_integer(values.get("max_completion_tokens")) or positive_integer(
-            values.get("max_tokens")
-        )
 
     @property
     def choices(self) -> int:

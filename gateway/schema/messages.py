@@ -19,7 +19,6 @@ from gateway.schema.base import (
     ModelRequest,
     check_model_and_stream,
     parse_body,
-    positive_integer,
     require,
     tokens_of_json,
     tokens_of_text,
@@ -34,6 +33,7 @@ class MessagesRequest(ModelRequest):
     """A message that a client asked for, or the count of its tokens, checked and ready to route."""
 
     api: ClassVar[Api] = Api.MESSAGES
+    limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)
 
     @property
     def include_usage(self) -> bool:
@@ -67,10 +67,6 @@ class MessagesRequest(ModelRequest):
         for content in contents:
             tokens += TOKENS_PER_MESSAGE + sum(map(_tokens_of, _all_blocks(content)))
         return tokens
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        return positive_integer(self.body.values.get("max_tokens"))
 
     @cached_property
     def capabilities(self) -> frozenset[str]:

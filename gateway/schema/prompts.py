@@ -26,6 +26,7 @@ class CompletionRequest(ModelRequest):
     """A legacy completion that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.COMPLETIONS
+    limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)
     prompt_name: ClassVar[str] = "prompt"
 
     @property
@@ -37,16 +38,19 @@ class CompletionRequest(ModelRequest):
         return sum(_tokens_of(prompt) for prompt in self._prompts)
 
     @property
-    def max_output_tokens(self) -> int | None:
-        return positive_integer(self.body.values.get("max_tokens"))
+    def choices(self) -> int:
+        return self._of_each_prompt("n")
 
     @property
-    def choices(self) -> int:
-        return max(1, len(self._prompts)) * (positive_integer(self.body.values.get("n")) or 1)
+    def generated_choices(self) -> int:
+        return max(self._of_each_prompt("n"), self._of_each_prompt("best_of"))
 
     @property
     def capabilities(self) -> frozenset[str]:
         return frozenset({"streaming"} if self.stream else ())
+
+    def _of_each_prompt(self, name: str) -> int:
+        return max(1, len(self._prompts)) * (positive_integer(self.body.values.get(name)) or 1)
 
     @property
     def _prompts(self) -> list[Any]:
@@ -58,6 +62,7 @@ class EmbeddingRequest(CompletionRequest):
     """Embeddings that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.EMBEDDINGS
+    limit_names: ClassVar[tuple[str, ...]] = ()  # nothing is generated
     prompt_name: ClassVar[str] = "input"
 
     @property

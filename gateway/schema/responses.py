@@ -39,16 +39,12 @@ class ResponsesRequest(ModelRequest):
     """A response that a client asked for, checked and ready to route."""
 
     api: ClassVar[Api] = Api.RESPONSES
+    limit_names: ClassVar[tuple[str, ...]] = ("max_output_tokens",)
 
     @property
     def include_usage(self) -> bool:
         """True, since every response states its usage."""
         return True
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        limit: int | None = self.body.values.get("max_output_tokens")
-        return limit
 
     @cached_property
     def user_characters(self) -> int:

@@ -24,7 +24,9 @@ api_key_env = "FULL_KEY"
 apis = ["chat_completions", "responses"]
 capabilities = ["images", "tools"]
 context_window = 1000
+max_output_tokens = 200
 auto = false
+bill_path = "/ledger/{call_id}?of=1"
 
 [Full.usd_per_million_tokens]
 input = 2
@@ -59,7 +61,8 @@ def test_a_table_can_say_everything_about_a_model(tmp_path: Path) -> None:
     assert (model.base_url, model.api_key) == ("https://models.example/v1", "sk-1")
     assert model.apis == {Api.CHAT_COMPLETIONS, Api.RESPONSES}
     assert model.capabilities == {"images", "tools"}
-    assert (model.context_window, model.auto) == (1000, False)
+    assert (model.context_window, model.max_output_tokens, model.auto) == (1000, 200, False)
+    assert model.bill_path == "/ledger/{call_id}?of=1"
     usage = Usage(
         input_tokens=10 * MILLION,
         cached_input_tokens=MILLION,
@@ -310,6 +313,7 @@ def test_what_is_shown_of_a_model_holds_no_key(tmp_path: Path) -> None:
         "apis": ["chat_completions", "responses"],
         "capabilities": ["images", "tools"],
         "context_window": 1000,
+        "max_output_tokens": 200,
         "auto": False,
         "price": "models.toml",
         "usd_per_million_tokens": {"input": 2.0, "cached_input": 1.0, "cache_write": 3.0, "output": 8.0},

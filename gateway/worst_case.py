@@ -1,0 +1,105 @@
+"""What a request can cost at most, so that a budget can put that much aside before the call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from gateway.apis import Api
+from gateway.billing import MOST_TOKENS, OTHER_TIERS, Usage
+from gateway.passage import Passage
+from gateway.prices import MILLION, Price
+from gateway.schema.base import ModelRequest
+
+DEAR_TIERS = frozenset(OTHER_TIERS) - {"flex"}
+# A cache's time to live as a JSON string, in each of its spellings.
+AN_HOUR = re.compile(r'"(?:1|\\u0031)(?:h|\\u0068)"')
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The most that a request can cost in USD: its whole prompt, and `choices` answers of up to
+    `max_output_tokens` each."""
+
+    input_cost: Decimal
+    usd_per_output_token: Decimal
+    choices: int
+    max_output_tokens: int
+
+    @property
+    def cost(self) -> Decimal:
+        """With answers as long as they can be."""
+        return self.cost_of(self.max_output_tokens)
+
+    def cost_of(self, max_output_tokens: int) -> Decimal:
+        """With answers of so many tokens each."""
+        return self.input_cost + self.choices * max_output_tokens * self.usd_per_output_token
+
+    def least(self, min_tokens: int) -> Decimal:
+        """With answers of at least `min_tokens` each, or as long as they can be where that is less."""
+        return self.cost_of(min(min_tokens, self.max_output_tokens))
+
+    def affordable_tokens(self, usd: Decimal) -> int:
+        """The most tokens that each answer can have for the whole to cost no more than `usd`; zero where even
+        the prompt costs more."""
+        if self.cost <= usd:
+            return self.max_output_tokens
+        left = usd - self.input_cost
+        # Nothing but the prompt costs anything where the output is free, and that costs too much.
+        return int(left // (self.choices * self.usd_per_output_token)) if left > 0 else 0
+
+
+def worst_case(asked: ModelRequest, way: Passage) -> WorstCase:
+    """What `asked` can cost at most on this way, at the price of now.
+
+    The prompt counts as many tokens as the gateway estimates, all of them in the dearest class that they can
+    be charged in; each answer as many as the client or else the model allows. What cannot be bounded
+    beforehand is not in it: the prompt's tokens beyond the estimate (of large images, of audio, of files, of
+    what the provider has kept of a conversation), searches and other tools that the provider runs and charges
+    for, a tier of service that the provider's own settings choose, and charges that it states in dollars.
+    """
+    price, prompt_tokens = way.model.price, way.prompt_tokens
+    tier = _dear_tier(asked)
+    whole_prompt = Usage(prompt_tokens, 0, 0, service_tier=tier)
+    uncached = price.cost(whole_prompt)
+    if asked.api is Api.EMBEDDINGS:
+        return WorstCase(uncached, Decimal(0), choices=1, max_output_tokens=0)
+    with_audio = "audio" in asked.capabilities
+    dearer = (price.cost(usage) for usage in _dearer_prompts(asked, whole_prompt, with_audio))
+    limit = way.model.output_limit(prompt_tokens)
+    return WorstCase(
+        input_cost=max(uncached, *dearer),
+        usd_per_output_token=_usd_per_output_token(price, whole_prompt, uncached, with_audio),
+        choices=min(asked.generated_choices, MOST_TOKENS),
+        max_output_tokens=limit if asked.max_output_tokens is None else min(limit, asked.max_output_tokens),
+    )
+
+
+def _dear_tier(asked: ModelRequest) -> str | None:
+    """The tier of service that the client asks for, where that is dearer than the usual one."""
+    tier = asked.body.values.get("service_tier")
+    if isinstance(tier, str) and tier in DEAR_TIERS:
+        return tier
+    return "fast" if asked.body.values.get("speed") == "fast" else None
+
+
+def _dearer_prompts(asked: ModelRequest, whole_prompt: Usage, with_audio: bool) -> Iterator[Usage]:
+    """The whole prompt in each class that it may be charged in and that can be dearer than uncached text;
+    what is read from a cache never is. Some providers write to their caches, and charge for it, unasked."""
+    tokens = whole_prompt.input_tokens
+    yield replace(whole_prompt, cache_write_tokens=tokens)
+    if AN_HOUR.search(asked.body.text):
+        yield replace(whole_prompt, cache_write_tokens=tokens, cache_write_1h_tokens=tokens)
+    if with_audio:
+        yield replace(whole_prompt, input_audio_tokens=tokens)
+
+
+def _usd_per_output_token(price: Price, whole_prompt: Usage, uncached: Decimal, with_audio: bool) -> Decimal:
+    """Behind this prompt, since a long one can make also the answer dearer."""
+    tokens = int(MILLION)
+    answers = [replace(whole_prompt, output_tokens=tokens)]
+    if with_audio:
+        answers.append(replace(answers[0], output_audio_tokens=tokens))
+    return (max(map(price.cost, answers)) - uncached) / tokens
