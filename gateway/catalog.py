@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from gateway.apis import TRANSLATED, Api
-from gateway.errors import ModelNotFound
+from gateway.errors import ModelNotAllowed, ModelNotFound
 from gateway.prices import TYPICAL_CALL, Price, usd_per_million_tokens
 from gateway.providers import ProviderHabits, habits_of
 
@@ -129,12 +129,7 @@ class Catalog:
             if model.name == name:
                 return model
         if name in self._forbidden:
-            from gateway.errors import ModelNotAllowed
-
-            raise ModelNotAllowed(
-                "This key may not use the requested model; GET /v1/models lists those that it may.",
-                param="model",
-            )
+            raise ModelNotAllowed("This key may not use the requested model.", param="model")
         raise ModelNotFound(
             "The requested model is not configured; GET /v1/models lists those that are.", param="model"
         )

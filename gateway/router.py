@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.billing import MOST_TOKENS
 from gateway.catalog import AUTO, Catalog, Model
-from gateway.errors import ContextTooLong, InvalidRequest
+from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
 from gateway.schema.base import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
@@ -45,8 +45,6 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, che
         baseline = [each for each in catalog if each is model or each in able][-1]
         return Route(model, "requested", "the client named the model", baseline)
     if len(catalog) == 0:
-        from gateway.errors import ModelNotAllowed
-
         raise ModelNotAllowed("This key may use no model that is configured.", param="model")
     if not able:
         raise _obstacle_to_all(request, models)
