@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from gateway.budget import Budget, OnBudget, Scope
 
 PREFIX = "gw-"
-KEY = re.compile(r"gw-([0-9a-f]{12})-[A-Za-z0-9_-]{43}")
+ID = re.compile(r"[0-9a-f]{12}")
+KEY = re.compile(rf"{PREFIX}({ID.pattern})-[A-Za-z0-9_-]{{43}}")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Tenant:
     key: VirtualKey | None = None
     scopes: tuple[Scope, ...] = ()
 
+    @property
+    def models(self) -> frozenset[str] | None:
+        """The names of the models that may be used; None for all."""
+        return self.key.models if self.key else None
+
 
 ANYBODY = Tenant()
 
@@ -68,3 +74,8 @@ def id_of(text: str) -> str | None:
     """The id within a key's text, or None for what cannot be a key."""
     match = KEY.fullmatch(text)
     return match[1] if match else None
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be a key's id."""
+    return ID.fullmatch(text) is not None
