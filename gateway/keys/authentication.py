@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+
+from werkzeug.datastructures import Headers
 
 from gateway.errors import InvalidApiKey, UnknownPath
 from gateway.keys.key_ring import KeyRing
@@ -16,7 +18,7 @@ MISSING = (
 )
 
 
-def authenticate(headers: Mapping[str, str], ring: KeyRing, *, required: bool) -> Tenant:
+def authenticate(headers: Headers, ring: KeyRing, *, required: bool) -> Tenant:
     """The holder of the virtual key in `headers`; anybody where there is none and none is `required`. Other
     keys, which clients must often send, count as none.
 
@@ -31,7 +33,7 @@ def authenticate(headers: Mapping[str, str], ring: KeyRing, *, required: bool) -
     return ring.anybody()
 
 
-def require_admin(headers: Mapping[str, str], admin_key: str | None) -> None:
+def require_admin(headers: Headers, admin_key: str | None) -> None:
     """Let only those pass who bring the admin key.
 
     :raises UnknownPath: when there is no such key, so that there is nothing to pass to
@@ -43,7 +45,7 @@ def require_admin(headers: Mapping[str, str], admin_key: str | None) -> None:
         raise InvalidApiKey("The admin key is needed: send it as 'Authorization: Bearer ...'.")
 
 
-def _keys_in(headers: Mapping[str, str]) -> Iterator[str]:
+def _keys_in(headers: Headers) -> Iterator[str]:
     """The keys as OpenAI's clients send them, Anthropic's and Azure's."""
     scheme, _, credentials = headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
