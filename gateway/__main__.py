@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from gateway.catalog_watch import keep_models_file, log_catalog
-from gateway.config import InvalidSetting, Settings
-from gateway.ledger import connect
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
+from gateway.ledger.connection import connect
 from gateway.logs import logging_config
 from gateway.models_file import parse_catalog, read_models_file
 

@@ -14,7 +14,13 @@ from gateway.error_handlers import register_error_handlers
 from gateway.error_shapes import api_of_path
 from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
-from gateway.ledger import Ledger, connect
+from gateway.keys.key_copy import KeyCopy
+from gateway.keys.key_ring import KeyRing
+from gateway.ledger.connection import connect
+from gateway.ledger.key_store import KeyStore
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.names import Names
+from gateway.ledger.rates import rate_headers
 from gateway.routes import routes
 from gateway.serve import Gateway
 from gateway.upstream import Upstream
@@ -31,9 +37,17 @@ def create_app(
     :raises InvalidSetting: for settings that it cannot work with
     """
     settings = settings or Settings.from_env()
+    client = connect(settings.redis_url, settings.redis_timeout)
     if ledger is None:
-        client = connect(settings.redis_url, settings.redis_timeout)
-        ledger = Ledger(client, settings.redis_key_prefix)
+        ledger = Ledger(
+            client,
+            settings.redis_key_prefix,
+            journal_directory=settings.journal_directory,
+            patience=settings.redis_timeout,
+            lease=settings.budget_hold,
+            wait_for_budget=settings.budget_wait,
+            refuse_without_redis=settings.budgets_need_redis,
+        )
     if upstream is None:
         upstream = Upstream(settings.upstream_connect_timeout, settings.upstream_read_timeout)
 
@@ -41,7 +55,10 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream)
+    key_store = KeyStore(client, Names(settings.redis_key_prefix))
+    key_copy = None if settings.journal_directory is None else KeyCopy(settings.journal_directory)
+    keys = KeyRing(key_store, settings.gateway_budget, key_copy)
+    app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream, key_store, keys)
     app.register_blueprint(routes)
     app.before_request(_open_exchange)
     app.after_request(_close_exchange)
@@ -69,6 +86,8 @@ def _close_exchange(response: Response) -> Response:
         response.headers["X-Gateway-Policy"] = exchange.route.policy
         response.headers["X-Gateway-Reason"] = exchange.route.reason
         response.headers["X-Gateway-Attempts"] = str(exchange.attempts)
+    if exchange.reservation is not None:
+        response.headers.update(rate_headers(exchange.reservation.rates))
     if request.path not in PROBES or response.status_code >= 400:
         response.call_on_close(exchange.log)
     return response

@@ -14,7 +14,8 @@ from typing import TypeAlias
 import gevent
 
 from gateway.catalog import Catalog
-from gateway.config import InvalidSetting, Settings
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
 from gateway.models_file import parse_catalog, read_models_file
 
 LOOK_EVERY_SECONDS = 0.5

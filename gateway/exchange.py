@@ -10,7 +10,10 @@ from typing import Any
 
 from gateway.billing import Usage
 from gateway.errors import GatewayError, LedgerUnavailable
-from gateway.ledger import Entry, Ledger
+from gateway.keys.virtual_key import ANYBODY, Tenant
+from gateway.ledger.entry import Entry
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.reservation import Reservation
 from gateway.prices import charge
 from gateway.router import Route
 
@@ -27,11 +30,14 @@ class Exchange:
     started: float = field(default_factory=time.monotonic)
     status: int = 0
     stream: bool = False
+    tenant: Tenant = ANYBODY
     route: Route | None = None
+    reservation: Reservation | None = None
     usage: Usage | None = None
     cost: Decimal | None = None
     recorded: bool = False
     client_left: bool = False
+    is_relayed: bool = False  # from then on a `Relay` settles it
     attempts: int = 0
     time_to_first_token: float | None = None
     upstream_request_id: str | None = None
@@ -46,11 +52,11 @@ class Exchange:
         return self.cost
 
     def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
-        """Bill one call of the routed model.
+        """Bill the call of the routed model that was reserved.
 
         :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
         """
-        assert self.route is not None  # noqa: S101 - only what was routed is billed
+        assert self.route is not None and self.reservation is not None  # noqa: S101, PT018 - as above
         cost = self.charge(usage)
         entry = Entry(
             model=self.route.model.name,
@@ -60,7 +66,7 @@ class Exchange:
             cost=cost,
             baseline_cost=self._baseline_cost(self.route, usage, cost) if answered else Decimal(0),
         )
-        ledger.record(entry)
+        ledger.settle(self.reservation, entry)
         self.recorded = True
 
     @staticmethod
@@ -78,6 +84,8 @@ class Exchange:
             "status": self.status,
             "duration_ms": round((time.monotonic() - self.started) * 1000, 3),
         }
+        if self.tenant.key is not None:
+            line |= {"key": self.tenant.key.id, "key_name": self.tenant.key.name}
         if self.route is not None:
             line |= {
                 "model": self.route.model.name,
@@ -87,6 +95,8 @@ class Exchange:
                 "client_left": self.client_left,
                 "attempts": self.attempts,
             }
+        if self.reservation is not None:
+            line["call"] = self.reservation.call.id
         if self.upstream_request_id is not None:
             line["upstream_request_id"] = self.upstream_request_id
         if self.time_to_first_token is not None:

@@ -4,7 +4,8 @@ import contextlib
 import os
 import sys
 
-from gateway.config import InvalidSetting, Settings
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
 from gateway.logs import logging_config
 
 try:
@@ -33,5 +34,5 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
-    """Watch the models file in each worker."""
-    worker.wsgi.extensions["gateway"].catalogs.start()
+    """Have each worker watch the models file and the keys, and look after the ledger."""
+    worker.wsgi.extensions["gateway"].start()

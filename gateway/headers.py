@@ -20,6 +20,8 @@ VISIBLE = re.compile(r"[ -~]{1,1024}")
 FROM_CLIENT = ("Idempotency-Key", "OpenAI-Beta")
 FROM_MESSAGES_CLIENT = ("Anthropic-Version", "Anthropic-Beta")
 MOCK_FAULT = "X-Mock-Fault"
+# OpenAI's name for a client's own id of a request: by ours a provider can be asked for the bill of a call.
+CALL_ID = "X-Client-Request-Id"
 ANTHROPIC_VERSION = "2023-06-01"
 
 # What a client gets of the provider's. Never a cookie, an organisation or a trace of its network.

@@ -27,7 +27,7 @@ from gateway.billing import NO_USAGE, Usage
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
 from gateway.exchange import Exchange
-from gateway.ledger import Ledger
+from gateway.ledger.ledger import Ledger
 from gateway.passage import Passage
 from gateway.sse import Event
 from gateway.upstream import AnswerStream

@@ -21,7 +21,7 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
-from gateway.serve import gateway, read_body, serve
+from gateway.serve import authenticated, gateway, read_body, serve
 from gateway.upstream import Answer
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
@@ -64,7 +64,8 @@ def embeddings() -> Response:
 @routes.post("/v1/messages/count_tokens")
 def count_tokens() -> Response:
     """The tokens of a Message's prompt: counted by the provider where it serves Messages, else estimated."""
-    settings, catalog = gateway().settings, gateway().catalogs.current
+    settings = gateway().settings
+    catalog = gateway().catalogs.current.only(authenticated().models)
     asked = parse_messages_request(read_body(settings.request_body_timeout))
     try:
         route = choose(asked, catalog, settings.routing_threshold_chars)
@@ -93,14 +94,14 @@ def count_tokens() -> Response:
 @routes.get("/v1/models")
 def models() -> Response:
     """OpenAI's list of models, `auto` included."""
-    names = [AUTO, *gateway().catalogs.current.names]
+    names = [AUTO, *gateway().catalogs.current.only(authenticated().models).names]
     return jsonify({"object": "list", "data": [model_object(name) for name in names]})
 
 
 @routes.get("/v1/models/<path:name>")
 def model(name: str) -> Response:
     """OpenAI's object of one model."""
-    catalog = gateway().catalogs.current
+    catalog = gateway().catalogs.current.only(authenticated().models)
     if not catalog.leaves_choice(name):
         catalog.named(name)
     return jsonify(model_object(name))
@@ -126,15 +127,16 @@ def healthz() -> Response:
 
 @routes.get("/readyz")
 def readyz() -> Response:
-    """200 when requests can be served, else 503 with the reasons."""
-    try:
-        gateway().ledger.check()
-    except LedgerUnavailable as error:
-        response = jsonify({"status": "unavailable", "reasons": [f"ledger_unavailable: {error.message}"]})
-        response.status_code = error.status
-        response.headers.update(error.headers)
-        return response
-    return jsonify({"status": "ready", "reasons": []})
+    """200 when requests can be served as they should be, else 503 with the reasons."""
+    ledger, settings = gateway().ledger, gateway().settings
+    reasons = ledger.degraded()
+    if not reasons:
+        return jsonify({"status": "ready", "reasons": []})
+    response = jsonify({"status": "degraded" if ledger.can_serve else "unavailable", "reasons": reasons})
+    if not (settings.ready_without_redis and ledger.can_serve):
+        response.status_code = LedgerUnavailable.status
+        response.headers["Retry-After"] = "1"
+    return response
 
 
 @routes.get("/openapi.json")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import gevent
 from flask import Response, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
+from gateway.admission import Admission, admit
 from gateway.answers import characters_so_far, output_characters
 from gateway.billing import NO_USAGE, Usage, usage_stated
 from gateway.cache_share import CacheShares
-from gateway.catalog import Catalog
 from gateway.catalog_watch import CatalogWatch
 from gateway.client import ClientLeft, client_watched
 from gateway.config import Settings
@@ -28,11 +30,16 @@ from gateway.errors import (
     WorkerStopping,
 )
 from gateway.exchange import Exchange
-from gateway.headers import client_headers
-from gateway.ledger import Ledger
-from gateway.passage import Passage, passage
+from gateway.headers import CALL_ID, client_headers
+from gateway.keys.authentication import authenticate
+from gateway.keys.key_ring import KeyRing
+from gateway.keys.virtual_key import Tenant
+from gateway.ledger.key_store import KeyStore
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.reservation import Reservation
+from gateway.orphans import Orphans
+from gateway.passage import Passage
 from gateway.relay import Relay
-from gateway.router import Route, choose
 from gateway.schema.base import ModelRequest
 from gateway.upstream import AnswerStream, Refusal, Upstream
 
@@ -45,7 +52,15 @@ class Gateway:
     catalogs: CatalogWatch
     ledger: Ledger
     upstream: Upstream
+    key_store: KeyStore
+    keys: KeyRing
     cache_shares: CacheShares = field(default_factory=CacheShares)
+
+    def start(self) -> None:
+        """Begin what a worker does besides answering requests; needs its event loop."""
+        self.catalogs.start()
+        self.keys.start()
+        self.ledger.start(Orphans(self.catalogs, self.upstream).bill_of)
 
 
 def gateway() -> Gateway:
@@ -58,17 +73,32 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
 
     :raises GatewayError: for whatever goes wrong before the first byte of the answer
     """
-    settings, catalog, ledger = gateway().settings, gateway().catalogs.current, gateway().ledger
-    exchange: Exchange = g.exchange
+    settings, ledger, exchange = gateway().settings, gateway().ledger, exchange_of_request()
+    connection = request.environ.get("gunicorn.socket")
 
+    tenant = authenticated()
     asked = parse(read_body(settings.request_body_timeout))
     exchange.stream = asked.stream
-    shares = gateway().cache_shares
-    exchange.route, way = find_way(asked, catalog, settings.routing_threshold_chars, shares)
-    model = exchange.route.model
-    ledger.require_available()
-    connection = request.environ.get("gunicorn.socket")
+    catalog = gateway().catalogs.current.only(tenant.models)
+    with leaving_client_told(connection, exchange):
+        admission = admit(asked, tenant, catalog, ledger, settings, gateway().cache_shares)
+    exchange.route, exchange.reservation = admission.route, admission.reservation
+    try:
+        return forward(asked, admission, exchange, connection)
+    finally:
+        if not exchange.is_relayed:
+            release_quietly(admission.reservation)
+
+
+def forward(asked: ModelRequest, admission: Admission, exchange: Exchange, connection: Any) -> Response:
+    """Make the call that was admitted, settle it and answer.
+
+    :raises GatewayError: see `serve`
+    """
+    settings, ledger = gateway().settings, gateway().ledger
+    way, model = admission.way, admission.route.model
     body, received = BytesIO(way.body), bytearray()
+    headers = client_headers(request.headers, way.api, mock_faults=settings.forward_mock_faults)
     exchange.attempts += 1
     try:
         with client_watched(connection):
@@ -77,13 +107,14 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
                 way.api,
                 body,
                 stream=asked.stream,
-                headers=client_headers(request.headers, way.api, mock_faults=settings.forward_mock_faults),
+                headers={**headers, CALL_ID: admission.reservation.call.id},
                 received=received,
             )
         exchange.upstream_request_id = answer.headers.request_id
         if isinstance(answer, AnswerStream):
             relay = Relay(exchange, way, answer, ledger, connection)
             relay.await_first_event()
+            exchange.is_relayed = True
             return event_stream(relay, answer.headers.passed)
     except ClientLeft:
         exchange.client_left = True
@@ -111,32 +142,43 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
         raise
     exchange.settle(ledger, usage, answered=True, failed=False)
     way.learn(usage)
-    headers = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
+    passed = answer.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
     if asked.stream:
-        return event_stream([whole], headers)
-    return Response(whole, headers=headers, mimetype="application/json")
+        return event_stream([whole], passed)
+    return Response(whole, headers=passed, mimetype="application/json")
 
 
-def find_way(
-    asked: ModelRequest, catalog: Catalog, threshold_chars: int, cache_shares: CacheShares | None = None
-) -> tuple[Route, Passage]:
-    """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
-    be made, the policy chooses among the models that speak the client's API themselves.
+def authenticated() -> Tenant:
+    """Who asks, by the key in the request's head.
 
-    :raises GatewayError: where no model can answer
+    :raises InvalidApiKey: for a key that is not valid, and for none where one is needed
+    :raises LedgerUnavailable: where a key cannot be looked up
     """
-    route = choose(asked, catalog, threshold_chars)
+    exchange = exchange_of_request()
+    exchange.tenant = authenticate(request.headers, gateway().keys, required=gateway().settings.require_keys)
+    return exchange.tenant
+
+
+def exchange_of_request() -> Exchange:
+    exchange: Exchange = g.exchange
+    return exchange
+
+
+@contextmanager
+def leaving_client_told(connection: Any, exchange: Exchange) -> Iterator[None]:
+    """Stop waiting where nobody waits any more, or the worker has to stop.
+
+    :raises ClientClosedRequest: when the client has left
+    :raises WorkerStopping: when there is no time left
+    """
     try:
-        return route, passage(asked, route.model, cache_shares)
-    except InvalidRequest as untranslatable:
-        speakers = catalog.speaking(asked.api)
-        if len(speakers) == 0 or not catalog.leaves_choice(asked.model):
-            raise
-        try:
-            route = choose(asked, speakers, threshold_chars)
-        except InvalidRequest:
-            raise untranslatable from None
-        return route, passage(asked, route.model, cache_shares)
+        with client_watched(connection):
+            yield
+    except ClientLeft:
+        exchange.client_left = True
+        raise ClientClosedRequest("The client closed its side of the connection.") from None
+    except gevent.GreenletExit:
+        raise WorkerStopping from None
 
 
 def read_body(timeout: float) -> bytes:
@@ -188,6 +230,12 @@ def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None
         current_app.logger.warning(
             "a call without an answer was not counted", extra={"request_id": exchange.request_id}
         )
+
+
+def release_quietly(reservation: Reservation) -> None:
+    """Give back what is held for a call that has not been settled; whatever went wrong is told elsewhere."""
+    with suppress(LedgerUnavailable):
+        gateway().ledger.release(reservation)
 
 
 def event_stream(events: Iterable[bytes], headers: dict[str, str]) -> Response:

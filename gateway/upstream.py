@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
 import requests
@@ -146,6 +148,36 @@ class Upstream:
         if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
             raise UpstreamError(f"{model.name} did not count the tokens.")
         return Answer(counted, values, upstream_headers(response.headers, model.api_key))
+
+    def bill_of(self, model: Model, call: str) -> dict[str, Any] | None:
+        """What `model`'s provider says of one call, by its `bill_path`, amounts as `Decimal`; None where it
+        does not know the call.
+
+        :raises UpstreamError: where it says nothing of use
+        """
+        parts = urlsplit(model.base_url)
+        url = f"{parts.scheme}://{parts.netloc}{(model.bill_path or '').replace('{call_id}', call)}"
+        with _translating_errors():
+            response = self._session.get(
+                url,
+                headers=headers_for(model, "", stream=False),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+        with response:
+            body, failure = _received(response, bytearray())
+        if failure is not None:
+            raise failure
+        if response.status_code == 404:
+            return None
+        try:
+            stated = json.loads(body, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            stated = None
+        if response.status_code != 200 or not isinstance(stated, dict):
+            raise UpstreamError(f"{model.name} did not say what it billed.")
+        return stated
 
     def _post(
         self, model: Model, path: str, body: BytesIO, *, stream: bool, headers: Mapping[str, str]

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.config import InvalidSetting
+from gateway.environment import InvalidSetting
 from gateway.errors import LedgerUnavailable
 
 CONNECTIONS = 64

@@ -25,8 +25,9 @@ class Names:
         return f"{self.prefix}:model:{model}:{name}"
 
     def writer(self, writer: str) -> str:
-        """The number of the last batch that a writer's journal has given to the counters."""
-        return f"{self.prefix}:writer:{writer}"
+        """The number of the last batch that a worker has given to the counters. It stands beside them, since
+        there is one per worker, and nobody looks at it."""
+        return f"{self.prefix}-writer:{writer}"
 
     def budget(self, scope: str, window: Window) -> str:
         """Hash: what is `spent` and `held` of a budget in one run of its period, USD."""

@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from gateway.billing import Usage
-from gateway.ledger import Entry, Ledger
+from gateway.ledger.entry import Entry
+from gateway.ledger.ledger import Ledger
 from gateway.prices import Price, TokenPrice
 
 SEED = 20260

@@ -12,7 +12,9 @@ from gateway.catalog import Model
 from gateway.errors import LedgerUnavailable, UpstreamError
 from gateway.exchange import Exchange
 from gateway.headers import UpstreamHeaders
-from gateway.ledger import Entry, Ledger
+from gateway.ledger.entry import Entry
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import passage
 from gateway.prices import TokenPrice
 from gateway.relay import Relay
@@ -72,7 +74,7 @@ class FakeLedger(Ledger):
         self.fails = fails
         self.entries: list[Entry] = []
 
-    def record(self, entry: Entry) -> None:
+    def settle(self, reservation: Reservation, entry: Entry) -> None:
         self.journal.append("bill")
         self.entries.append(entry)
         if self.fails:
@@ -94,6 +96,7 @@ class RelaySetting:
         self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
         self.ledger = FakeLedger(self.journal, self.ledger_fails)
         self.exchange = Exchange("id", "POST", "/v1/chat/completions")
+        self.exchange.reservation = Reservation(Call(self.model.name, EXPENSIVE.name, 0))
         self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
         body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
         chat = parse_chat_request(json.dumps(body).encode())

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog_watch import CatalogWatch
-from gateway.config import InvalidSetting, Settings
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
 
 ONE = '[One]\nbase_url = "http://one/v1"\nprice = "free"\n'
 TWO = ONE + '[Two]\nbase_url = "http://two/v1"\nprice = "free"\n'

@@ -21,7 +21,7 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
-from gateway.serve import find_way
+from gateway.admission import find_way
 from gateway.sse import read_event
 
 PRICE = TokenPrice(Decimal(1), Decimal("0.1"), Decimal(5))

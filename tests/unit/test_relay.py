@@ -17,7 +17,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from gateway.billing import Usage
 from gateway.errors import LedgerUnavailable, UpstreamError, UpstreamTimeout
-from gateway.ledger import Entry
+from gateway.ledger.entry import Entry
 from gateway.sse import EventReader
 from tests.support.fakes import RelaySetting, Step
 

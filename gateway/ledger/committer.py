@@ -1,0 +1,159 @@
+"""Group commit: what many requests of a worker have to add to the counters travels in one script call.
+
+While Redis is well one greenlet sends all that has come in since its last call; a lone request is sent at
+once. While it is not, each request writes to the journal alone and waits for nothing, and the greenlet tries
+Redis until it takes the backlog.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.event import Event
+
+from gateway.errors import LedgerUnavailable
+from gateway.ledger.health import Health
+from gateway.ledger.outbox import Batch, Outbox
+from gateway.ledger.tally import Tally, sum_of
+
+TRY_AGAIN_SECONDS = 0.25
+SYNC_SECONDS = 1.0
+UNCOUNTED = "The ledger cannot be reached, so no answer can be billed now."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Entry:
+    """What one request adds, and whether it is safe: counted, or in the journal."""
+
+    tally: Tally
+    closes: Sequence[str]
+    done: Event = field(default_factory=Event)
+    safe: bool = False
+
+
+class Committer:
+    """Adds tallies to the counters through one outbox. `patience` is how long a request waits, in seconds."""
+
+    def __init__(self, outbox: Outbox, health: Health, patience: float) -> None:
+        self.outbox = outbox
+        self.health = health
+        self._patience = patience
+        self._pending: list[_Entry] = []
+        self._wake = Event()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._synced_to = 0
+        self._synced_at = 0.0
+
+    def start(self) -> None:
+        """Run from now on, in a greenlet of this worker."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._run)
+
+    def add(self, tally: Tally, closes: Sequence[str] = ()) -> None:
+        """Count `tally`, and take the calls in `closes` for over. When this returns it is in Redis, or else
+        in the journal and will be.
+
+        :raises LedgerUnavailable: where it is in neither; it is still tried as long as the worker lives
+        """
+        self.start()
+        entry = _Entry(tally, closes)
+        self._pending.append(entry)
+        if not self.health.is_well:
+            self._write_pending()
+        else:
+            self._wake.set()
+            entry.done.wait(2 * self._patience)
+        if not entry.safe:
+            raise LedgerUnavailable(UNCOUNTED)
+
+    def add_later(self, tally: Tally) -> None:
+        """The same without waiting for it."""
+        self.start()
+        self._pending.append(_Entry(tally, ()))
+        if not self.health.is_well:
+            self._write_pending()
+        self._wake.set()
+
+    def suspect(self, error: LedgerUnavailable) -> None:
+        """Take note that Redis failed somebody, and try it."""
+        self.start()
+        if self.health.is_well:
+            self.health.failed(error)
+            self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            if self.health.is_well:
+                self._wake.wait()
+            elif self.health.is_lost:
+                gevent.sleep(TRY_AGAIN_SECONDS)
+            self._wake.clear()
+            try:
+                self._step()
+            except LedgerUnavailable as error:
+                self._write_pending()
+                self.health.failed(error)
+            except Exception:
+                logger.exception("the ledger's greenlet failed")
+                gevent.sleep(TRY_AGAIN_SECONDS)
+
+    def _step(self) -> None:
+        """Send what there is."""
+        outbox = self.outbox
+        if self.health.is_well and not outbox.has_backlog:
+            entries, self._pending = self._pending, []
+            if entries:
+                batch = self._write(entries)
+                try:
+                    outbox.send(batch)
+                    _mark_safe(entries)
+                finally:
+                    _finish(entries)
+                outbox.forget_sent()
+            return
+        self._sync()
+        outbox.check()
+        while outbox.has_backlog or self._pending:
+            self._write_pending()
+            outbox.send_backlog()
+        self.health.worked()
+        outbox.forget_sent()
+
+    def _write_pending(self) -> None:
+        """Write what waits to the journal, and let those go who wait for it."""
+        entries, self._pending = self._pending, []
+        if entries:
+            self._write(entries)
+            _finish(entries)
+
+    def _write(self, entries: Sequence[_Entry]) -> Batch:
+        closes = [call for entry in entries for call in entry.closes]
+        batch = self.outbox.write(sum_of([entry.tally for entry in entries]), closes)
+        if batch.end is not None:
+            _mark_safe(entries)
+        return batch
+
+    def _sync(self) -> None:
+        """Have the disk keep the journal while it is the only keeper, as Redis does with its own: once a
+        second, without holding up anybody."""
+        journal, now = self.outbox.journal, time.monotonic()
+        if journal is None or self._synced_to == journal.length or now - self._synced_at < SYNC_SECONDS:
+            return
+        self._synced_to, self._synced_at = journal.length, now
+        gevent.get_hub().threadpool.apply(journal.sync)
+
+
+def _mark_safe(entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        entry.safe = True
+
+
+def _finish(entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        entry.done.set()

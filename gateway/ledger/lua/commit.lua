@@ -1,0 +1,113 @@
+-- Adds one batch of a writer to the counters, exactly once.
+--
+-- KEYS[1]   the writer's key: the number of the last of its batches that has been added
+-- KEYS[2..] the keys that the acts change
+-- ARGV[1]   the number of the first batch in this call, ARGV[2] of the last: a writer numbers them from 1,
+--           and may send several as one
+-- ARGV[3]   seconds for which the writer is remembered
+-- ARGV[4]   the acts as JSON: {name, index of the key in KEYS, ...}, amounts as strings
+--
+-- Returns {outcome, number of the last batch added so far, refused act, ...}. The outcome is `added`, `known`
+-- for what had been added before, or `overlap` where a part of it had: then nothing has changed. An act that
+-- its key cannot take, such as an increment of what is no number, is refused alone, and told.
+-- Raises what Redis says of the first write where it takes none; then nothing has changed either.
+
+local first, last = tonumber(ARGV[1]), tonumber(ARGV[2])
+local before = redis.call('GET', KEYS[1])
+local added = tonumber(before or '0')
+local outcome = 'added'
+if added >= last then
+  outcome = 'known'
+elseif added >= first then
+  outcome = 'overlap'
+end
+
+-- Written also where nothing is added, so that a call tells whether Redis takes writes.
+redis.call('SET', KEYS[1], string.format('%.0f', outcome == 'added' and last or added), 'EX', ARGV[3])
+if outcome ~= 'added' then
+  return {outcome, added}
+end
+
+local act = {}
+
+function act.incrby(key, amount)
+  return redis.pcall('INCRBY', key, amount)
+end
+
+function act.incrbyfloat(key, amount)
+  return redis.pcall('INCRBYFLOAT', key, amount)
+end
+
+function act.hincrby(key, field, amount)
+  return redis.pcall('HINCRBY', key, field, amount)
+end
+
+function act.hincrbyfloat(key, field, amount)
+  return redis.pcall('HINCRBYFLOAT', key, field, amount)
+end
+
+function act.expireat(key, time)
+  return redis.pcall('EXPIREAT', key, time)
+end
+
+-- Gives a hold back, unless it has lapsed.
+function act.free(holds, budget, member, usd)
+  local removed = redis.pcall('ZREM', holds, member)
+  if removed == 1 then
+    if redis.call('EXISTS', holds) == 1 then
+      return redis.pcall('HINCRBYFLOAT', KEYS[budget], 'held', '-' .. usd)
+    end
+    return redis.pcall('HSET', KEYS[budget], 'held', '0')  -- no noise of sums stays behind
+  end
+  return removed
+end
+
+-- Gives back whatever a call holds, of which nobody knows how much it is.
+function act.drop(holds, budget, call)
+  for _, member in ipairs(redis.call('ZRANGE', holds, 0, -1)) do
+    if string.sub(member, 1, #call + 1) == call .. ':' then
+      return act.free(holds, budget, member, string.sub(member, #call + 2))
+    end
+  end
+  return 0
+end
+
+-- Marks a reservation as given up, should Redis get it only now.
+function act.void(key, seconds)
+  return redis.pcall('SET', key, '1', 'EX', seconds)
+end
+
+-- Corrects the tokens that a call was taken to need within its minute.
+function act.tokens(key, minute, difference)
+  local current = tonumber(redis.pcall('HGET', key, 'minute') or nil)
+  if current == tonumber(minute) then
+    return redis.pcall('HINCRBY', key, 'tokens', difference)
+  elseif current == tonumber(minute) + 1 then
+    return redis.pcall('HINCRBY', key, 'tokens_before', difference)
+  end
+  return 0
+end
+
+local acts = cjson.decode(ARGV[4])
+local result = {outcome, last}
+local changed = false
+for _, each in ipairs(acts) do
+  local answer = act[each[1]](KEYS[each[2]], each[3], each[4], each[5])
+  if type(answer) == 'table' and answer.err then
+    local of_the_value = string.find(answer.err, '^WRONGTYPE') or string.find(answer.err, ' not a')
+      or string.find(answer.err, 'overflow') or string.find(answer.err, 'NaN')
+    if not changed and not of_the_value then
+      -- Redis takes no writes of this kind at all, as by its access rules.
+      if before then
+        redis.call('SET', KEYS[1], before, 'EX', ARGV[3])
+      else
+        redis.call('DEL', KEYS[1])
+      end
+      return redis.error_reply(answer.err)
+    end
+    table.insert(result, each[1] .. ' ' .. KEYS[each[2]] .. ': ' .. answer.err)
+  else
+    changed = true
+  end
+end
+return result

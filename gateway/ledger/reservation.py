@@ -1,0 +1,101 @@
+"""A call of a model as the ledger sees it, before it is made: what it may cost, and what is held for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from gateway.budget import Scope, Window
+from gateway.keys.virtual_key import ANYBODY, Tenant
+from gateway.ledger.names import Names
+
+KEPT_AFTER_PERIOD = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is about to be asked of a model, and for whom. `most` is what it can cost at most, `least` what
+    its least useful answer costs, USD; `tokens` is what it is taken to need of a limit of tokens per minute.
+    """
+
+    model: str
+    baseline: str
+    prompt_tokens: int
+    tenant: Tenant = ANYBODY
+    most: Decimal = Decimal(0)
+    least: Decimal = Decimal(0)
+    tokens: int = 0
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class BudgetWindow:
+    """One budget in the run of its period that a call falls into, and where Redis has it."""
+
+    scope: Scope
+    window: Window
+    key: str
+    holds: str
+
+    @property
+    def kept_until(self) -> int:
+        """When Redis may forget it, in seconds since 1970; 0 for never."""
+        ends = self.window.ends
+        return int((ends + KEPT_AFTER_PERIOD).timestamp()) if ends else 0
+
+
+@dataclass(frozen=True)
+class RateState:
+    """Of one limit per minute, as its headers tell it: what remains, and the seconds until all of it does."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass
+class Reservation:
+    """A call that may be made. `usd` is what is held for it in each of its budgets, as Redis has it, None
+    where nothing is; `minute` is the one whose tokens it was counted in. It is over once it has been settled
+    or released."""
+
+    call: Call
+    budgets: tuple[BudgetWindow, ...] = ()
+    usd: str | None = None
+    minute: int | None = None
+    rates: dict[str, RateState] = field(default_factory=dict)
+    is_over: bool = False
+
+    @property
+    def affordable(self) -> Decimal | None:
+        """What the call may cost, USD; None for no bound."""
+        return None if self.usd is None else Decimal(self.usd)
+
+    @property
+    def member(self) -> str:
+        """What stands for it among the holds of a budget."""
+        return f"{self.call.id}:{self.usd}"
+
+    def record(self) -> dict[str, Any]:
+        """What the journal has to know of a call, for whoever has to bill it after our death."""
+        key = self.call.tenant.key
+        return {
+            "model": self.call.model,
+            "baseline": self.call.baseline,
+            "prompt_tokens": self.call.prompt_tokens,
+            "key": key.id if key else None,
+            "budgets": [[each.key, each.holds, each.kept_until] for each in self.budgets],
+            "at": int(datetime.now(UTC).timestamp()),
+        }
+
+
+def windows_of(tenant: Tenant, names: Names) -> Iterator[BudgetWindow]:
+    """The budgets that apply to a tenant now."""
+    now = datetime.now(UTC)
+    for scope in tenant.scopes:
+        window = scope.budget.window(now)
+        yield BudgetWindow(scope, window, names.budget(scope.name, window), names.holds(scope.name, window))

@@ -1,0 +1,230 @@
+"""Reserving before the call what it may cost at most, in all budgets at once."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from datetime import UTC, datetime
+
+import gevent
+import redis
+from gevent.lock import BoundedSemaphore
+
+from gateway.errors import InsufficientQuota, LedgerUnavailable, RateLimitExceeded
+from gateway.ledger.committer import Committer
+from gateway.ledger.connection import translating_errors
+from gateway.ledger.journal import JournalUnwritable
+from gateway.ledger.names import Names
+from gateway.ledger.rates import Minute, rate_headers, rate_states, seconds_until_room
+from gateway.ledger.reservation import BudgetWindow, Call, Reservation, windows_of
+from gateway.ledger.scripts import Script
+from gateway.ledger.tally import Tally
+
+AT_ONCE = 32  # reservations of a worker on their way to Redis; the others wait here, where it costs nothing
+LATE_SECONDS = 0.02
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
+RENEW_AT_ONCE = 200
+SPENT_FOR_GOOD_SECONDS = 24 * 3600  # what is said of a budget without a next period
+UNCHECKED = "The ledger cannot be reached, so the budget or the limits of this key cannot be checked now."
+
+
+class Reservations:
+    """`lease` is how long a hold lasts that nobody renews, `wait` how long a request waits for others' holds
+    on the last of a budget, both seconds. `refuse_without_redis` says what happens to calls with a budget
+    while Redis is away."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        committer: Committer,
+        *,
+        patience: float,
+        lease: int,
+        wait: float,
+        refuse_without_redis: bool,
+    ) -> None:
+        self._names = names
+        self._committer = committer
+        self._health = committer.health
+        self._reserve = Script(client, "reserve")
+        self._renew = Script(client, "renew")
+        self._patience = patience
+        self._lease = lease
+        self._wait = wait
+        self._refuse_without_redis = refuse_without_redis
+        self._places = BoundedSemaphore(AT_ONCE)
+        self._held: dict[str, Reservation] = {}
+
+    def start(self) -> None:
+        """Renew the holds of running calls from now on, in a greenlet of this worker."""
+        gevent.spawn(self._keep_renewing)
+
+    def reserve(self, call: Call, *, wait: bool = True) -> Reservation:
+        """Have a call that may be made noted, and what it may cost at most held in all of its budgets: `most`
+        where they afford it, else what they afford, if that is not below `least`. Without `wait` it is
+        refused also where others only hold what it would need.
+
+        :raises InsufficientQuota: where a budget affords less
+        :raises RateLimitExceeded:
+        :raises LedgerUnavailable: where that cannot be known, or the call could not be billed
+        """
+        reservation = Reservation(call, tuple(windows_of(call.tenant, self._names)))
+        try:
+            self._committer.outbox.open_call(call.id, reservation.record())
+        except JournalUnwritable:
+            if not self._health.is_well:
+                self._committer.outbox.close_call(call.id)
+                raise LedgerUnavailable(
+                    "The ledger cannot be reached, so no answer can be billed now."
+                ) from None
+        try:
+            self._hold(reservation, wait)
+        except BaseException:
+            self._committer.outbox.close_call(call.id)
+            raise
+        if reservation.usd is not None:
+            self._held[call.id] = reservation
+        return reservation
+
+    def forget(self, reservation: Reservation) -> None:
+        """Renew it no more."""
+        self._held.pop(reservation.call.id, None)
+
+    def give_back(self, reservation: Reservation, tally: Tally, used_tokens: int) -> None:
+        """Add to `tally` what ends a reservation whose call used so many tokens."""
+        for budget in reservation.budgets if reservation.usd is not None else ():
+            tally.free(budget.holds, budget.key, reservation.member, reservation.usd or "0")
+        call = reservation.call
+        if reservation.minute is not None and call.tenant.key and used_tokens != call.tokens:
+            rate = self._names.rate(call.tenant.key.id)
+            tally.correct_tokens(rate, reservation.minute, used_tokens - call.tokens)
+
+    def _hold(self, reservation: Reservation, wait: bool) -> None:
+        key = reservation.call.tenant.key
+        limited = key is not None and (key.rpm or key.tpm)
+        if not reservation.budgets and not limited:
+            return
+        if not self._health.is_well and not self._health.wait_until_known(self._patience):
+            if reservation.budgets and self._refuse_without_redis:
+                raise LedgerUnavailable(UNCHECKED)
+            return
+        try:
+            self._hold_in_redis(reservation, wait)
+        except (InsufficientQuota, RateLimitExceeded):
+            raise
+        except LedgerUnavailable as error:
+            self._committer.suspect(error)
+            self._void(reservation)
+            if reservation.budgets and self._refuse_without_redis:
+                raise LedgerUnavailable(UNCHECKED) from error
+        except BaseException:
+            self._void(reservation)
+            raise
+
+    def _hold_in_redis(self, reservation: Reservation, wait: bool) -> None:
+        deadline, pause = time.monotonic() + (self._wait if wait else 0), FIRST_PAUSE
+        while True:
+            outcome, usd, index, *rate = self._ask(reservation)
+            minute = Minute.read(rate)
+            key = reservation.call.tenant.key
+            if outcome == "held":
+                reservation.usd = usd if reservation.budgets else None
+                if key is not None and (key.rpm or key.tpm):
+                    reservation.minute = minute.number
+                    reservation.rates = rate_states(key, minute, 1, reservation.call.tokens)
+                return
+            if outcome in ("requests", "tokens") and key is not None:
+                raise _rate_limit_exceeded(outcome, reservation.call, minute)
+            if outcome == "void":
+                raise LedgerUnavailable(UNCHECKED)
+            short = reservation.budgets[int(index) - 1]
+            if outcome == "spent":
+                raise _insufficient_quota(short)
+            if time.monotonic() > deadline:
+                raise InsufficientQuota(
+                    "What is left of this budget is held for requests that are running; ask again soon.",
+                    headers={"Retry-After": "1"},
+                )
+            gevent.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - only spreads the looks
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _ask(self, reservation: Reservation) -> list[str]:
+        """One run of the script."""
+        call, key = reservation.call, reservation.call.tenant.key
+        keys = [self._names.void(call.id), self._names.rate(key.id if key else "")]
+        args: list[str | int | float] = [call.id, f"{call.most:f}", f"{call.least:f}", self._lease]
+        args += [(key.rpm if key else None) or "", (key.tpm if key else None) or "", call.tokens]
+        budgets: list[str | int | float] = []
+        for budget in reservation.budgets:
+            keys += [budget.key, budget.holds]
+            budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
+        with self._places, translating_errors():
+            if not self._health.is_well:
+                raise LedgerUnavailable(UNCHECKED)
+            started = time.monotonic()
+            try:
+                answer: list[str] = self._reserve(keys, [*args, "", *budgets])
+            except redis.TimeoutError:
+                if time.monotonic() - started < self._patience + LATE_SECONDS:
+                    raise
+                # This worker was late itself, and the answer may have been there.
+                answer = self._reserve(keys, [*args, "again", *budgets])
+        return answer
+
+    def _void(self, reservation: Reservation) -> None:
+        """Give up a reservation that Redis may have got, or may get yet."""
+        tally = Tally()
+        tally.void(self._names.void(reservation.call.id), self._lease)
+        for budget in reservation.budgets:
+            tally.drop(budget.holds, budget.key, reservation.call.id)
+        self._committer.add_later(tally)
+
+    def _keep_renewing(self) -> None:
+        while True:
+            gevent.sleep(self._lease / 3)
+            held = [each for each in self._held.values() for _ in each.budgets]
+            holds = [budget.holds for each in self._held.values() for budget in each.budgets]
+            for start in range(0, len(held), RENEW_AT_ONCE):
+                some = slice(start, start + RENEW_AT_ONCE)
+                if self._health.is_well:
+                    self._renew_some(holds[some], [each.member for each in held[some]])
+
+    def _renew_some(self, holds: list[str], members: list[str]) -> None:
+        try:
+            with translating_errors():
+                self._renew(holds, [self._lease, *members])
+        except LedgerUnavailable as error:
+            self._committer.suspect(error)
+
+
+def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:
+    what, _, _ = budget.scope.name.partition(":")
+    ends, seconds = budget.window.ends, SPENT_FOR_GOOD_SECONDS
+    until = "for good"
+    if ends is not None:
+        seconds = max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)
+        until = f"until {ends:%Y-%m-%d %H:%M} UTC"
+    return InsufficientQuota(
+        f"The budget of this {what}, {budget.scope.budget.usd.normalize():f} USD, is spent {until}.",
+        headers={"Retry-After": str(seconds), "X-Should-Retry": "false"},
+    )
+
+
+def _rate_limit_exceeded(outcome: str, call: Call, minute: Minute) -> RateLimitExceeded:
+    key = call.tenant.key
+    assert key is not None  # noqa: S101 - only keys have limits
+    limit = (key.rpm if outcome == "requests" else key.tpm) or 0
+    wanted = 1 if outcome == "requests" else call.tokens
+    seconds = seconds_until_room(minute, outcome, limit, wanted)
+    told = rate_headers(rate_states(key, minute, 0, 0))
+    message = f"This key is limited to {limit} {outcome} per minute."
+    if seconds is None:
+        raise RateLimitExceeded(
+            f"{message} This request alone needs about {wanted}.",
+            limit=outcome,
+            headers={"Retry-After": "60", "X-Should-Retry": "false", **told},
+        )
+    headers = {"Retry-After": str(max(1, math.ceil(seconds))), **told}
+    return RateLimitExceeded(f"{message} Ask again in {seconds:.1f} s.", limit=outcome, headers=headers)
