@@ -7,7 +7,8 @@ from flask.cli import NoAppException
 
 from gateway import app
 from gateway.commands import models_commands
-from gateway.config import InvalidSetting
+from gateway.environment import InvalidSetting
+from gateway.keys.commands import keys_commands
 
 
 def create_app() -> Flask:
@@ -19,4 +20,5 @@ def create_app() -> Flask:
     except InvalidSetting as error:
         raise NoAppException(str(error)) from error
     created.cli.add_command(models_commands)
+    created.cli.add_command(keys_commands)
     return created
