@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from model_server.example import example_of
 from model_server.profile import ModelProfile
 from model_server.request import Function, ModelRequest
-from model_server.tokens import count_text, cut_text
+from model_server.tokens import CHARS_PER_TOKEN, count_text, cut_text
 
 ELLIPSIS = "…"
 WHITESPACE = re.compile(r"\s+")
+# How a user's text asks for an answer of so many tokens.
+WISH = re.compile(r"\[\[write ([0-9]{1,9}) tokens\]\]")
+FILLER = "and so on, "
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,13 @@ class Answer:
 
 
 def complete(profile: ModelProfile, request: ModelRequest) -> Answer:
-    """Answer a request; the same request always gets the same answer."""
+    """Answer a request; the same request always gets the same answer.
+
+    No choice has more tokens than the profile's `max_output_tokens`, whatever the request allows.
+    """
     choices = tuple(
-        _choose(profile, request, excerpt, index)
-        for excerpt in (excerpt_of(question, profile.excerpt_chars) for question in request.questions)
+        _choose(profile, request, question, index)
+        for question in request.questions
         for index in range(request.choices)
     )
     output_tokens = sum(choice.tokens for choice in choices)
@@ -88,38 +94,52 @@ def excerpt_of(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + ELLIPSIS
 
 
-def _choose(profile: ModelProfile, request: ModelRequest, excerpt: str, index: int) -> Choice:
+def _choose(profile: ModelProfile, request: ModelRequest, question: str, index: int) -> Choice:
+    limit = profile.max_output_tokens
+    if request.max_tokens is not None:
+        limit = min(limit, request.max_tokens)
     if request.forced_functions:
-        return _call(request, excerpt, index)
-    return _end(_text(profile, request, excerpt, index), request)
+        excerpt = excerpt_of(question, profile.excerpt_chars)
+        return _call(request.forced_functions, excerpt, index, limit)
+    return _end(_text(profile, request, question, index), request.stops, limit)
 
 
-def _text(profile: ModelProfile, request: ModelRequest, excerpt: str, index: int) -> str:
+def _text(profile: ModelProfile, request: ModelRequest, question: str, index: int) -> str:
+    excerpt = excerpt_of(question, profile.excerpt_chars)
     match request.response_format.kind:
         case "json_object":
             return _dump({"model": profile.name, "answer": excerpt})
         case "json_schema":
             return _dump(_fill(request.response_format.schema, excerpt))
         case _:
-            suffix = f" ({index + 1})" if index else ""
-            return f"{profile.name}: {excerpt}{suffix}"
+            number = f" ({index + 1})" if index else ""
+            if wish := WISH.search(question):
+                # One token too many is enough to be cut.
+                tokens = min(int(wish[1]), profile.max_output_tokens + 1)
+                return _long_text(f"{profile.name}{number}: ", tokens)
+            return f"{profile.name}: {excerpt}{number}"
 
 
-def _end(text: str, request: ModelRequest) -> Choice:
-    found = [(at, stop) for stop in request.stops if (at := text.find(stop)) >= 0]
+def _long_text(head: str, tokens: int) -> str:
+    """A text of exactly so many tokens that begins with `head`."""
+    return cut_text(head + FILLER * (tokens * CHARS_PER_TOKEN // len(FILLER) + 1), tokens)
+
+
+def _end(text: str, stops: tuple[str, ...], limit: int) -> Choice:
+    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
     # Of two that begin at the same place the first that was asked for ends the text.
     at, stop = min(found, key=lambda each: each[0], default=(len(text), None))
     text = text[:at]
-    if request.max_tokens is not None and count_text(text) > request.max_tokens:
-        return Choice(cut_text(text, request.max_tokens), (), "length")
+    if count_text(text) > limit:
+        return Choice(cut_text(text, limit), (), "length")
     return Choice(text, (), "stop", stop)
 
 
-def _call(request: ModelRequest, excerpt: str, index: int) -> Choice:
+def _call(functions: tuple[Function, ...], excerpt: str, index: int, limit: int) -> Choice:
     calls: list[ToolCall] = []
-    for position, function in enumerate(request.forced_functions):
-        left = None if request.max_tokens is None else request.max_tokens - sum(call.tokens for call in calls)
-        if calls and left is not None and left < count_text(function.name):
+    for position, function in enumerate(functions):
+        left = limit - sum(call.tokens for call in calls)
+        if left < count_text(function.name):
             return Choice("", tuple(calls), "length")
         call, cut = _call_one(function, excerpt, f"{index}.{position}" if position else f"{index}", left)
         calls.append(call)
@@ -128,16 +148,13 @@ def _call(request: ModelRequest, excerpt: str, index: int) -> Choice:
     return Choice("", tuple(calls), "tool_calls")
 
 
-def _call_one(function: Function, excerpt: str, place: str, limit: int | None) -> tuple[ToolCall, bool]:
+def _call_one(function: Function, excerpt: str, place: str, limit: int) -> tuple[ToolCall, bool]:
     """The call, and whether its arguments had to be cut to fit into `limit` tokens."""
     arguments = _dump(_fill(function.parameters, excerpt))
     digest = hashlib.sha256(f"{place}\n{function.name}\n{arguments}".encode()).hexdigest()[:24]
-    cut = False
-    if limit is not None:
-        room = max(0, limit - count_text(function.name))
-        if count_text(arguments) > room:
-            arguments, cut = cut_text(arguments, room), True
-    return ToolCall(digest, function.name, arguments), cut
+    room = limit - count_text(function.name)
+    cut = count_text(arguments) > room
+    return ToolCall(digest, function.name, cut_text(arguments, room) if cut else arguments), cut
 
 
 def _fill(schema: object, excerpt: str) -> object:

@@ -1,6 +1,5 @@
 """Serves a request in any dialect: answer, bill, send, failing on request."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -37,7 +36,7 @@ class Endpoint:
         connection = request.environ.get("gunicorn.socket")
         body = _read_body(request)
         if fault.kind is Kind.STATUS:
-            time.sleep(fault.slow_seconds)
+            wire.wait(connection, fault.slow_seconds)
             raise InjectedStatus(fault.status, fault.retry_after)
         if fault.kind in (Kind.RESET, Kind.STALL_FIRST):
             return _unanswered(fault, connection)
@@ -134,7 +133,7 @@ def _read_body(request: Request) -> bytes:
 def _unanswered(fault: Fault, connection: wire.Connection | None) -> Response:
     # gunicorn sends the headers with the body's first bytes, so a body that ends here sends nothing at all.
     def fail() -> NoReturn:
-        time.sleep(fault.slow_seconds)
+        wire.wait(connection, fault.slow_seconds)
         if fault.kind is Kind.RESET:
             wire.reset(connection)
         wire.stall(connection, fault.stall_seconds)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+MAX_OUTPUT_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -17,8 +19,9 @@ class Prices:
 class ModelProfile:
     """One mock model: its name, its prices, how long its answers are and how fast they come.
 
-    `excerpt_chars` bounds, in characters, how much of the user's text an answer repeats. The two latencies
-    are in seconds and hold unless the settings say otherwise.
+    `excerpt_chars` bounds, in characters, how much of the user's text an answer repeats;
+    `max_output_tokens` what one choice may cost, whatever the request allows. The two latencies are in
+    seconds and hold unless the settings say otherwise.
     """
 
     name: str
@@ -26,3 +29,4 @@ class ModelProfile:
     excerpt_chars: int
     first_token_seconds: float
     token_interval_seconds: float
+    max_output_tokens: int = MAX_OUTPUT_TOKENS

@@ -20,7 +20,7 @@ def render(answer: Answer, states_usage: bool = True) -> bytes:
 
 
 def render_chunks(answer: Answer, include_usage: bool) -> list[Chunk]:
-    """The answer as `chat.completion.chunk` objects, one token each, choice after choice.
+    """The answer as `chat.completion.chunk` objects, piece by piece, choice after choice.
 
     With `include_usage` the last chunk carries the usage and no choice, and every other a null usage.
     """

@@ -8,6 +8,8 @@ TOKENS_PER_REQUEST = 3
 TOKENS_PER_IMAGE = 85
 CACHE_MINIMUM_TOKENS = 1024
 CACHE_BLOCK_TOKENS = 128
+# A text of more tokens comes in pieces of several, so that its stream takes no longer.
+MAX_PIECES = 128
 
 
 def count_text(text: str) -> int:
@@ -21,8 +23,9 @@ def count_json(value: object) -> int:
 
 
 def split_text(text: str) -> list[str]:
-    """The tokens of a text, in order; together they are the text."""
-    return [text[i : i + CHARS_PER_TOKEN] for i in range(0, len(text), CHARS_PER_TOKEN)]
+    """A text in at most `MAX_PIECES` pieces of whole tokens, one token each where that is enough."""
+    size = CHARS_PER_TOKEN * max(1, -(-count_text(text) // MAX_PIECES))
+    return [text[i : i + size] for i in range(0, len(text), size)]
 
 
 def cut_text(text: str, limit: int) -> str:

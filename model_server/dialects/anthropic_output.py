@@ -20,7 +20,7 @@ def render_message(answer: Answer, states_usage: bool) -> bytes:
 
 
 def render_events(answer: Answer, states_usage: bool) -> list[Chunk]:
-    """The answer as events, one token each, up to the one that ends it."""
+    """The answer as events, piece by piece, up to the one that ends it."""
     return [
         Chunk(to_json({"type": kind, **fields}), tokens, kind)
         for kind, fields, tokens in _events(answer, states_usage)

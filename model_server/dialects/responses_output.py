@@ -34,7 +34,7 @@ class ResponseWriter:
         return to_json(self._finished()).encode()
 
     def render_events(self) -> list[Chunk]:
-        """The answer as events, one token each; the last one makes it whole."""
+        """The answer as events, piece by piece; the last one makes it whole."""
         return [
             Chunk(to_json({"type": kind, "sequence_number": number, **fields}), tokens, kind)
             for number, (kind, fields, tokens) in enumerate(self._events())

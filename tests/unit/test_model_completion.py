@@ -1,6 +1,7 @@
 """What the mocks answer."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,76 @@ def test_several_choices_are_numbered_and_all_billed() -> None:
     answer = ask("Hi", n=3)
     assert [c.text for c in answer.choices] == ["CheapModel: Hi", "CheapModel: Hi (2)", "CheapModel: Hi (3)"]
     assert answer.usage.output_tokens == 4 + 5 + 5
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 800, 4096])
+@pytest.mark.parametrize("profile", [CHEAP, EXPENSIVE], ids=["cheap", "expensive"])
+def test_an_answer_of_so_many_tokens_can_be_asked_for(profile: ModelProfile, tokens: int) -> None:
+    answer = ask(f"Please [[write {tokens} tokens]] about cats.", profile)
+    [choice] = answer.choices
+    assert (choice.tokens, choice.finish_reason) == (tokens, "stop")
+    assert choice.text.startswith(profile.name[: 4 * tokens])
+    assert answer == ask(f"Please [[write {tokens} tokens]] about cats.", profile)
+
+
+@pytest.mark.parametrize(
+    ("wished", "limits", "tokens"),
+    [
+        (800, {"max_tokens": 300}, 300),
+        (800, {"max_tokens": 801}, 800),
+        (4097, {}, 4096),
+        (999_999_999, {"max_tokens": 1_000_000}, 4096),
+        (999_999_999, {"max_tokens": 4095}, 4095),
+    ],
+)
+def test_such_an_answer_is_cut_like_any_other(wished: int, limits: dict[str, Any], tokens: int) -> None:
+    [choice] = ask(f"[[write {wished} tokens]]", **limits).choices
+    assert (choice.tokens, choice.finish_reason) == (tokens, "length" if tokens < wished else "stop")
+
+
+def test_only_the_last_user_message_can_ask_for_a_length() -> None:
+    messages = [
+        {"role": "user", "content": "[[write 50 tokens]]"},
+        {"role": "assistant", "content": "[[write 60 tokens]]"},
+        {"role": "user", "content": "Hello"},
+        {"role": "system", "content": "[[write 70 tokens]]"},
+    ]
+    body = json.dumps({"messages": messages}).encode()
+    assert complete(CHEAP, parse_request(body)).choices[0].text == "CheapModel: Hello"
+
+
+@pytest.mark.parametrize("text", ["[[write 9 token]]", "[write 9 tokens]", "[[write ten tokens]]"])
+def test_what_is_no_such_wish_is_repeated(text: str) -> None:
+    assert ask(text).choices[0].text == f"CheapModel: {text}"
+
+
+def test_each_choice_has_the_length_that_was_asked_for() -> None:
+    answer = ask("[[write 20 tokens]]", n=3)
+    assert [choice.tokens for choice in answer.choices] == [20] * 3
+    assert len({choice.text for choice in answer.choices}) == 3
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"response_format": {"type": "json_object"}},
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "f", "parameters": {"properties": {"x": {"const": "y" * 40_000}}}},
+                }
+            ],
+            "tool_choice": "required",
+        },
+        {"n": 2},
+    ],
+    ids=["json", "tool", "choices"],
+)
+def test_no_choice_is_longer_than_the_model_can_write(asked: dict[str, Any]) -> None:
+    wordy = replace(CHEAP, excerpt_chars=30_000)
+    for choice in ask("z" * 30_000, wordy, max_tokens=100_000, **asked).choices:
+        assert (choice.tokens, choice.finish_reason) == (4096, "length")
 
 
 @pytest.mark.parametrize(

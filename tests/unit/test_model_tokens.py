@@ -12,7 +12,7 @@ from model_server.completion import Usage, complete
 from model_server.ledger import cost_usd
 from model_server.profile import ModelProfile
 from model_server.schema import ChatRequest, parse_request
-from model_server.tokens import count_text, split_text
+from model_server.tokens import MAX_PIECES, count_text, split_text
 
 FRANCE = "What is the capital of France?"
 ENTANGLEMENT = (
@@ -34,6 +34,15 @@ def test_four_code_points_are_one_token(text: str, tokens: int) -> None:
     assert count_text(text) == tokens
     assert len(split_text(text)) == tokens
     assert "".join(split_text(text)) == text
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 128, 129, 800, 4096])
+def test_a_long_text_comes_in_few_pieces_of_whole_tokens(tokens: int) -> None:
+    text = ("abcd" * tokens)[:-1]
+    pieces = split_text(text)
+    assert "".join(pieces) == text
+    assert sum(count_text(piece) for piece in pieces) == count_text(text) == tokens
+    assert len(pieces) == tokens if tokens <= MAX_PIECES else MAX_PIECES // 2 < len(pieces) <= MAX_PIECES
 
 
 def test_the_two_known_prompts_cost_exactly_what_they_always_did() -> None:

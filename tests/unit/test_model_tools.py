@@ -69,6 +69,7 @@ def test_calls_of_the_same_function_have_ids_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("limit", "calls"),
     [
+        (1, [("city", "")]),
         (3, [("city", '{"name":')]),
         (5, [("city", '{"name": "Rome"}')]),
         (6, [("city", '{"name": "Rome"}'), ("time", "")]),
@@ -80,6 +81,12 @@ def test_a_token_limit_ends_the_calls_where_it_is_reached(limit: int, calls: lis
     assert called(answer) == calls
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.output_tokens == limit
+
+
+def test_a_limit_holds_even_where_a_functions_name_is_longer() -> None:
+    answer = ask(tool("a_name_of_many_tokens"), max_tokens=5)
+    assert called(answer) == []
+    assert (answer.choices[0].finish_reason, answer.usage.output_tokens) == ("length", 0)
 
 
 def test_the_calls_of_a_stream_are_told_apart_by_their_index() -> None:
