@@ -131,7 +131,7 @@ def _usd(value: object) -> Decimal:
         usd = Decimal(value)
     except InvalidOperation:
         raise wanted from None
-    if not 0 <= usd <= MOST_BUDGET_USD or usd != usd.quantize(FINEST_USD):
+    if not usd.is_finite() or not 0 <= usd <= MOST_BUDGET_USD or usd != usd.quantize(FINEST_USD):
         raise wanted
     return abs(usd.quantize(FINEST_USD).normalize())
 
