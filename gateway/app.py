@@ -14,6 +14,7 @@ from gateway.error_handlers import register_error_handlers
 from gateway.error_shapes import api_of_path
 from gateway.errors import CrossSiteRequest
 from gateway.exchange import Exchange
+from gateway.keys.admin import admin
 from gateway.keys.key_copy import KeyCopy
 from gateway.keys.key_ring import KeyRing
 from gateway.ledger.connection import connect
@@ -60,6 +61,7 @@ def create_app(
     keys = KeyRing(key_store, settings.gateway_budget, key_copy)
     app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream, key_store, keys)
     app.register_blueprint(routes)
+    app.register_blueprint(admin)
     app.before_request(_open_exchange)
     app.after_request(_close_exchange)
     register_error_handlers(app)

@@ -116,7 +116,7 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
-            redis_url=env.redis_url(),
+            redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),
             journal_directory=env.directory("JOURNAL_DIR", OWN_JOURNAL_DIRECTORY),

@@ -114,12 +114,12 @@ class Environment:
             raise InvalidSetting(variable, "must be visible ASCII characters without spaces")
         return api_key
 
-    def redis_url(self) -> str:
-        text = self.text("REDIS_URL") or DEFAULT_REDIS_URL
-        url = checked_url("REDIS_URL", text, ("redis", "rediss", "unix"))
+    def redis_url(self, variable: str) -> str:
+        text = self.text(variable) or DEFAULT_REDIS_URL
+        url = checked_url(variable, text, ("redis", "rediss", "unix"))
         parts = urlsplit(url)
         if parts.scheme != "unix" and not re.fullmatch(r"(/[0-9]{1,5})?", parts.path):
-            raise InvalidSetting("REDIS_URL", "must name its database by a number")
+            raise InvalidSetting(variable, "must name its database by a number")
         return url
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.apis import Api
 from gateway.exchange import Exchange
+from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import passage
 from gateway.relay import Relay
 from gateway.router import Route
@@ -47,6 +48,7 @@ class NativeRelaySetting(RelaySetting):
         self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
         self.ledger = FakeLedger(self.journal, self.ledger_fails)
         self.exchange = Exchange("id", "POST", f"/v1{self.api.path}")
+        self.exchange.reservation = Reservation(Call(self.model.name, EXPENSIVE.name, 0))
         self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
         asked = short_request(self.api, stream=True)
         way = passage(asked, self.model)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import OWN_MODELS_FILE, InvalidSetting, ModelOverride, Settings
+from gateway.config import OWN_MODELS_FILE, ModelOverride, Settings
+from gateway.environment import InvalidSetting
 
 SECRET = "sk-5ecr3t"
 NOT_A_WHOLE_NUMBER = ["x", "1.5", "1e3", "-1", "+1", "0x10", "9" * 30, "१०", "1 0", "1\n2"]
@@ -78,8 +79,16 @@ BAD_VALUES = {
     "REDIS_KEY_PREFIX": ["a b", "a:b", "a*", "é", "x" * 65, "a\nb"],
     "GATEWAY_BIND": ["a b", "a\nb", "127.0.0.1:8080", "[::1", "é", "unix:/tmp/socket"],
     "GATEWAY_LISTEN": NOT_AN_ADDRESS,
-    "GATEWAY_REQUIRE_KEYS": ["1", "on", "maybe"],
-    "GATEWAY_ADMIN_KEY": [SECRET],
+    "GATEWAY_REQUIRE_KEYS": NOT_A_SWITCH,
+    "GATEWAY_ADMIN_KEY": NOT_A_KEY,
+    "GATEWAY_BUDGET_USD": ["x", "-1", "1e3", "nan", "1,50", "10000000000", "$5", "0.0000000000001", "1\n2"],
+    "GATEWAY_BUDGET_PERIOD": ["year", "day", "day\nx"],
+    "GATEWAY_ON_BUDGET": ["refuse", "clamp\nx"],
+    "BUDGET_HOLD_SECONDS": [*NOT_A_WHOLE_NUMBER, "0", "86401"],
+    "BUDGET_WAIT_SECONDS": ["x", "-1", "nan", "600.1"],
+    "BUDGET_MIN_OUTPUT_TOKENS": [*NOT_A_WHOLE_NUMBER, "0", "1000001"],
+    "BUDGETS_WITHOUT_REDIS": ["maybe", "on"],
+    "READY_WITHOUT_REDIS": NOT_A_SWITCH,
     "ROUTING_EXPENSIVE_SHARE": ["0.2"],
 }
 
