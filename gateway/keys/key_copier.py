@@ -76,6 +76,20 @@ class KeyCopier:
         self._follow(self._database)
         return True
 
+    def look_safely(self) -> float:
+        """The same, where whatever hinders it is logged once and leaves no copy that is out of date; the
+        seconds until the next look makes sense."""
+        try:
+            if self.look():
+                self._note(None)
+        except LedgerUnavailable:
+            pass  # the ring tells of it
+        except (OSError, sqlite3.Error) as error:
+            self._note(error)
+            self._discard()
+            return AFTER_FAILURE_SECONDS
+        return LOOK_SECONDS
+
     def stop(self) -> None:
         """Leave it to another worker."""
         self._close()
@@ -100,19 +114,11 @@ class KeyCopier:
 
     def _run(self) -> None:
         while True:
-            wait = LOOK_SECONDS
+            wait = AFTER_FAILURE_SECONDS
             try:
-                if self.look():
-                    self._note(None)
-            except LedgerUnavailable:
-                pass  # the ring tells of it
-            except (OSError, sqlite3.Error) as error:
-                self._note(error)
-                self._discard()
-                wait = AFTER_FAILURE_SECONDS
+                wait = self.look_safely()
             except Exception:
                 logger.exception("copying the keys failed")
-                wait = AFTER_FAILURE_SECONDS
             gevent.sleep(wait)
 
     def _note(self, error: Exception | None) -> None:

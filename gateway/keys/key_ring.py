@@ -87,18 +87,16 @@ class KeyRing:
         self._owner_scopes: Remembered[tuple[Scope, ...]] = Remembered(size)
         self._cursor: Cursor | None = None
         self._forgettings = 0
-        self._is_following = False
+        self._is_followed = False
         self._is_away = False
         self._places = BoundedSemaphore(ASKING_AT_ONCE)
 
     def start(self) -> None:
         """Follow the changes from now on, in a greenlet of this worker, and keep the copy if that falls to
         this worker."""
-        if not self._is_following:
-            self._is_following = True
-            gevent.spawn(self._run)
-            if self._copy is not None:
-                KeyCopier(self._copy, self._store).start()
+        gevent.spawn(self._run)
+        if self._copy is not None:
+            KeyCopier(self._copy, self._store).start()
 
     def anybody(self) -> Tenant:
         """Whoever asks without a key."""
@@ -130,7 +128,8 @@ class KeyRing:
         return Tenant(key, scopes)
 
     def poll(self) -> None:
-        """Forget what has changed since the last look."""
+        """Forget what has changed since the last look. Whoever does this once does it again and again."""
+        self._is_followed = True
         try:
             self._look()
         except LedgerUnavailable:
@@ -191,7 +190,7 @@ class KeyRing:
             raise LedgerUnavailable(AWAY) from None
 
     def _refuse_while_away(self) -> None:
-        if self._is_away and self._is_following:
+        if self._is_away and self._is_followed:
             raise LedgerUnavailable(AWAY)
 
     def _set_away(self, is_away: bool) -> None:
