@@ -227,7 +227,9 @@ def _referred(store: KeyStore, ref: str) -> VirtualKey:
         ids = ", ".join(key.id for key in named)
         raise click.ClickException(f"Several keys have this name; say which by its id: {ids}.")
     if not named:
-        raise click.ClickException("There is no key with this id, text or name.")
+        raise click.ClickException(
+            "There is no virtual key with this id or text, nor one of this name that is not revoked."
+        )
     return named[0]
 
 
