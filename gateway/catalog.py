@@ -104,7 +104,7 @@ class Catalog:
         if names is None:
             return self
         part = self._part(model for model in self if model.name in names)
-        part._forbidden = self._forbidden.union(self.names) - names
+        part._forbidden = self._forbidden | (frozenset(self.names) - names)
         return part
 
     def _part(self, models: Iterable[Model]) -> Catalog:

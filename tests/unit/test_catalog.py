@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Catalog, Model
-from gateway.config import InvalidSetting, Settings
-from gateway.errors import ModelNotFound
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
+from gateway.errors import ModelNotAllowed, ModelNotFound
 from gateway.models_file import load_catalog
 from gateway.prices import Price, TokenPrice
 
@@ -232,3 +234,59 @@ def test_a_model_in_a_log_shows_no_key() -> None:
     for each in catalog:
         assert SECRET not in repr(each)
         assert SECRET not in str(each)
+
+
+THREE = Catalog(model("A", "3"), model("claude-own", "1"), model("B", "2"), auto_aliases=("claude-*",))
+
+
+def test_the_part_that_a_key_may_use_keeps_its_order_and_what_stands_for_auto() -> None:
+    part = THREE.only(frozenset({"A", "B", "gone"}))
+    assert (part.names, len(part)) == (["B", "A"], 2)
+    assert part.leaves_choice("claude-sonnet-4-5")
+    assert part.leaves_choice("auto")
+    assert THREE.names == ["claude-own", "B", "A"]
+
+
+def test_without_a_list_a_key_may_use_every_model() -> None:
+    assert THREE.only(None).names == THREE.names
+
+
+def test_a_name_outside_of_the_part_is_forbidden_and_not_unknown() -> None:
+    part = THREE.only(frozenset({"A", "gone"}))
+    # One that also stands for auto by its pattern is still that model's name.
+    for name in ("B", "claude-own"):
+        assert not part.leaves_choice(name)
+        with pytest.raises(ModelNotAllowed) as refused:
+            part.named(name)
+        assert refused.value.param == "model"
+    for name in ("gone", "no-such-model"):
+        with pytest.raises(ModelNotFound):
+            part.named(name)
+    assert part.named("A").name == "A"
+    assert THREE.named("B").name == "B"
+
+
+def test_a_part_of_a_part_forbids_what_either_leaves_out() -> None:
+    part = THREE.only(frozenset({"A", "B"})).only(frozenset({"B", "claude-own"}))
+    assert part.names == ["B"]
+    for name in ("A", "claude-own"):
+        with pytest.raises(ModelNotAllowed):
+            part.named(name)
+
+
+def test_the_part_that_speaks_an_api_forbids_the_same() -> None:
+    part = THREE.only(frozenset({"A"}))
+    assert part.speaking(Api.CHAT_COMPLETIONS).names == ["A"]
+    assert len(part.speaking(Api.MESSAGES)) == 0
+    with pytest.raises(ModelNotAllowed):
+        part.speaking(Api.MESSAGES).named("B")
+
+
+def test_the_mock_models_say_how_long_they_answer_and_where_they_tell_their_bills() -> None:
+    for each in load(CHEAP_MODEL_URL="http://elsewhere:8081/v1"):
+        assert (each.max_output_tokens, each.bill_path) == (4096, "/ledger/{call_id}")
+
+
+def test_a_model_that_the_environment_names_has_neither_from_its_table() -> None:
+    cheap = load(CHEAP_MODEL_NAME="gpt-5-mini").named("CheapModel")
+    assert (cheap.max_output_tokens, cheap.bill_path) == (None, None)

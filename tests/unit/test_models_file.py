@@ -11,7 +11,8 @@ import pytest
 from gateway.apis import Api
 from gateway.billing import NO_USAGE, Usage
 from gateway.catalog import ASSUMED_CAPABILITIES, Catalog, Model
-from gateway.config import InvalidSetting, Settings
+from gateway.config import Settings
+from gateway.environment import InvalidSetting
 from gateway.models_file import load_catalog
 from gateway.prices import charge, usd_per_million_tokens
 
@@ -76,6 +77,7 @@ def test_a_table_can_say_everything_about_a_model(tmp_path: Path) -> None:
 def test_what_a_table_leaves_out_is_assumed(tmp_path: Path) -> None:
     model = only(tmp_path, 'base_url = "http://m:8000/v1"', 'price = "free"')
     assert (model.upstream_name, model.api_key, model.context_window, model.auto) == ("M", None, None, True)
+    assert (model.max_output_tokens, model.bill_path) == (None, None)
     assert model.apis == {Api.CHAT_COMPLETIONS}
     assert model.capabilities == ASSUMED_CAPABILITIES
     assert model.price.cost(Usage(MILLION, 0, MILLION)) == 0
@@ -183,6 +185,27 @@ def test_writing_to_a_cache_for_an_hour_has_its_published_price(tmp_path: Path) 
         (['base_url = "http://m/v1"', "capabilities = [1]"], "capabilities must be a list of some of: audio"),
         (['base_url = "http://m/v1"', "context_window = 0"], "context_window must be a number of tokens"),
         (['base_url = "http://m/v1"', "context_window = true"], "context_window must be"),
+        (
+            ['base_url = "http://m/v1"', "max_output_tokens = 0"],
+            "max_output_tokens must be a number of tokens",
+        ),
+        (['base_url = "http://m/v1"', "max_output_tokens = true"], "max_output_tokens must be"),
+        (['base_url = "http://m/v1"', "max_output_tokens = 1.5"], "max_output_tokens must be"),
+        (['base_url = "http://m/v1"', "bill_path = 1"], "bill_path must be a text"),
+        (['base_url = "http://m/v1"', 'bill_path = ""'], "bill_path must be a text"),
+        *(
+            (['base_url = "http://m/v1"', f'bill_path = "{path}"'], "bill_path must be a path from /")
+            for path in (
+                "/ledger",
+                "/ledger/{id}",
+                "ledger/{call_id}",
+                "http://m/{call_id}",
+                "/{call_id}/{call_id}",
+                "/{call_id}#x",
+                "/a b/{call_id}",
+                "/{{call_id}}",
+            )
+        ),
         (['base_url = "http://m/v1"', 'auto = "no"'], "auto must be true or false"),
         (['base_url = "http://m/v1"', 'upstream_name = "a\\nb"'], "upstream_name must be a text"),
         (['base_url = "http://m/v1"', "price = 0"], 'price can only be "free"'),
@@ -286,6 +309,7 @@ def test_a_model_of_the_environment_is_not_described_by_its_table(tmp_path: Path
     )
     assert model.capabilities == ASSUMED_CAPABILITIES
     assert (model.context_window, model.auto) == (400_000, True)
+    assert (model.max_output_tokens, model.bill_path) == (None, None)
     assert model.price.cost(Usage(MILLION, 0, 0)) == Decimal("0.25")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog import Catalog, Model
-from gateway.errors import ModelNotFound
+from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from gateway.prices import TokenPrice
 from gateway.router import choose, prompt_length
 from gateway.schema.chat import ChatRequest, parse_chat_request
@@ -182,3 +183,61 @@ def test_a_model_that_is_not_configured_is_not_found(name: str) -> None:
         "model",
         "model_not_found",
     )
+
+
+OTHERS = Catalog(CHEAP, EXPENSIVE, auto_aliases=("gpt-*",))
+
+
+@pytest.mark.parametrize(("names", "chosen"), [({"CheapModel"}, CHEAP), ({"ExpensiveModel"}, EXPENSIVE)])
+@pytest.mark.parametrize("length", [1, 5000])
+@pytest.mark.parametrize("asked", ["auto", "gpt-5"])
+def test_a_key_s_requests_go_to_its_models_alone(
+    names: set[str], chosen: Model, length: int, asked: str
+) -> None:
+    catalog = OTHERS.only(frozenset(names))
+    route = choose(chat(message("user", "x" * length), model=asked), catalog, 150)
+    assert (route.model, route.policy, route.baseline) == (chosen, "prompt_length", chosen)
+    named = choose(chat(message("user", "x"), model=chosen.name), catalog, 150)
+    assert (named.model, named.baseline) == (chosen, chosen)
+
+
+def test_a_configured_model_that_a_key_may_not_use_is_refused_as_such() -> None:
+    catalog = OTHERS.only(frozenset({"CheapModel"}))
+    with pytest.raises(ModelNotAllowed) as refused:
+        choose(chat(message("user", "x"), model="ExpensiveModel"), catalog, 150)
+    assert (refused.value.status, refused.value.param, refused.value.code) == (
+        403,
+        "model",
+        "model_not_allowed",
+    )
+    with pytest.raises(ModelNotFound):
+        choose(chat(message("user", "x"), model="no-such-model"), catalog, 150)
+
+
+@pytest.mark.parametrize("names", [set(), {"gone"}])
+def test_a_key_without_any_configured_model_is_refused(names: set[str]) -> None:
+    with pytest.raises(ModelNotAllowed):
+        choose(chat(message("user", "x")), CATALOG.only(frozenset(names)), 150)
+
+
+@pytest.mark.parametrize("length", [1, 151, 5000])
+def test_to_spare_a_budget_the_cheapest_model_answers_whatever_the_length(length: int) -> None:
+    route = choose(chat(message("user", "x" * length)), CATALOG, 150, cheapest=True)
+    assert (route.model, route.policy, route.reason) == (CHEAP, "budget", "the budget is nearly spent")
+    assert route.baseline == EXPENSIVE
+
+
+def test_to_spare_a_budget_no_model_answers_that_cannot() -> None:
+    blind = replace(CHEAP, name="Blind", capabilities=frozenset({"streaming"}))
+    middle = replace(EXPENSIVE, name="Middle")
+    image = message("user", [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
+    route = choose(chat(image), Catalog(blind, middle, EXPENSIVE), 150, cheapest=True)
+    assert route.model == middle
+    assert route.reason == "the budget is nearly spent; 2 of 3 models can answer"
+    with pytest.raises(InvalidRequest):
+        choose(chat(image), Catalog(blind), 150, cheapest=True)
+
+
+def test_to_spare_a_budget_no_model_is_exchanged_that_the_client_named() -> None:
+    route = choose(chat(message("user", "x"), model="ExpensiveModel"), CATALOG, 150, cheapest=True)
+    assert (route.model, route.policy) == (EXPENSIVE, "requested")
