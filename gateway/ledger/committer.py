@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import gevent
@@ -88,8 +89,10 @@ class Committer:
             self._wake.set()
 
     def _run(self) -> None:
+        with suppress(LedgerUnavailable):
+            self.outbox.check()  # to know this Redis again, should it lose its memory
         while True:
-            if self.health.is_well:
+            if self.health.is_well and not self.outbox.has_backlog:
                 self._wake.wait()
             elif self.health.is_lost:
                 gevent.sleep(TRY_AGAIN_SECONDS)
@@ -111,11 +114,11 @@ class Committer:
             if entries:
                 batch = self._write(entries)
                 try:
-                    outbox.send(batch)
-                    _mark_safe(entries)
+                    if outbox.send(batch):
+                        _mark_safe(entries)
                 finally:
                     _finish(entries)
-                outbox.forget_sent()
+                outbox.shorten()
             return
         self._sync()
         outbox.check()
@@ -123,7 +126,7 @@ class Committer:
             self._write_pending()
             outbox.send_backlog()
         self.health.worked()
-        outbox.forget_sent()
+        outbox.shorten()
 
     def _write_pending(self) -> None:
         """Write what waits to the journal, and let those go who wait for it."""

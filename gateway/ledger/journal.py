@@ -114,13 +114,13 @@ class Journal:
                 )
             position = end
 
-    def replace(self, records: Iterable[Record]) -> None:
-        """Exchange all records for these, at once.
+    def shorten(self, records: Iterable[Record], start: int) -> None:
+        """Exchange all that stands before the offset `start` for these records, at once.
 
         :raises JournalUnwritable: then all is as it was
         """
         new = self.path.with_suffix(".new")
-        text = b"".join(map(_line_of, records))
+        text = b"".join(map(_line_of, records)) + os.pread(self._descriptor, self.length - start, start)
         try:
             descriptor = _open(new, os.O_CREAT | os.O_TRUNC)
             try:

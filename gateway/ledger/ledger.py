@@ -15,6 +15,7 @@ import redis
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.committer import Committer
+from gateway.ledger.connection import translating_errors
 from gateway.ledger.entry import Entry, tally_of
 from gateway.ledger.health import Health
 from gateway.ledger.journal import Journal, JournalUnwritable
@@ -24,7 +25,7 @@ from gateway.ledger.recovery import BillOf, Recovery
 from gateway.ledger.reservation import Call, Reservation
 from gateway.ledger.reservations import Reservations
 from gateway.ledger.tally import Tally
-from gateway.ledger.totals import Totals, TotalsReader
+from gateway.ledger.totals import ModelTotals, Totals, TotalsReader
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +107,17 @@ class Ledger:
         """See `TotalsReader.read`."""
         return self._totals.read(models)
 
+    def model_totals(self, models: Sequence[str]) -> ModelTotals:
+        """See `TotalsReader.read_models`."""
+        return self._totals.read_models(models)
+
     def degraded(self) -> list[str]:
         """What is not as it should be, each with its code. While Redis is lost it is not asked again."""
         reasons = []
         if self.health.is_well:
             try:
-                self._committer.outbox.check()
+                with translating_errors():
+                    self._client.incrby(self._names.total("requests"), 0)  # a full Redis answers reads
             except LedgerUnavailable as error:
                 self._committer.suspect(error)
         if not self.health.is_well:
@@ -119,6 +125,11 @@ class Ledger:
         if self._directory is not None and not self._committer.outbox.is_journaling:
             reasons.append("journal_unwritable: the journal takes no records")
         return reasons
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much of this worker's journal has to be given to Redis yet."""
+        return self._committer.outbox.backlog_bytes
 
     @property
     def can_serve(self) -> bool:

@@ -29,6 +29,11 @@ class Names:
         there is one per worker, and nobody looks at it."""
         return f"{self.prefix}-writer:{writer}"
 
+    @property
+    def memory(self) -> str:
+        """A name for what this Redis remembers, given once; it goes when the memory goes."""
+        return f"{self.prefix}-memory"
+
     def budget(self, scope: str, window: Window) -> str:
         """Hash: what is `spent` and `held` of a budget in one run of its period, USD."""
         return f"{self.prefix}:budget:{scope}:{window.label}"

@@ -1,19 +1,25 @@
 """What one writer has to add to the counters: numbered batches, first in its journal, then in Redis.
 
 Redis keeps the number of the last batch that it has added for each writer (`lua/commit.lua`), so that a batch
-whose answer never came is sent again and counts once. That number is forgotten when the journal is gone, at
-the latest `REMEMBERED_SECONDS` after the last batch: about 120 bytes of Redis per worker that died lately.
+whose answer never came is sent again and counts once. A Redis that died can come back without the last second
+or two of its memory; it then names an earlier batch, and gets what it has lost from the journal, which keeps
+batches for `KEPT_SECONDS` after they were added. The number is forgotten when the journal is gone, at the
+latest `REMEMBERED_SECONDS` after the last batch: about 120 bytes of Redis per worker that died lately.
 
 Records of the journal: `{"open": CALL, ...}` before a call is made, `{"closed": CALL}` where it is not made
-after all, `{"batch": NUMBER, "tally": ..., "closes": [CALL, ...]}` when it is over. A call that is open in
-the journal of a dead worker is one whose bill nobody has written: `recovery.py`.
+after all, `{"batch": NUMBER, "tally": ..., "closes": [CALL, ...]}` when it is over, `{"after": NUMBER}` where
+the batches up to that one are no longer here. A call that is open in the journal of a dead worker is one
+whose bill nobody has written: `recovery.py`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +33,9 @@ from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally, sum_of
 
 REMEMBERED_SECONDS = 30 * 24 * 3600
+KEPT_SECONDS = 10.0  # Redis may put off writing to its file for two, and its disk may take one more
 MOST_BATCHES_AT_ONCE = 256
-COMPACT_BYTES = 2**20
+SHORTEN_BYTES = 2**20
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +49,36 @@ class Batch:
     end: int | None
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """That at `time` all batches up to `number`, which end at `offset` in the journal, were in Redis."""
+
+    time: float
+    number: int
+    offset: int
+
+
 class Outbox:
     """The batches of one writer on their way. `open_calls` are the records of calls that are not over, by
-    their ids. Without a journal it works as long as Redis does."""
+    their ids; `restore` is called where Redis has lost a part of its memory, before it gets back what was
+    in it. Without a journal it works as long as Redis does."""
 
     def __init__(self, client: redis.Redis, names: Names, writer: str, journal: Journal | None) -> None:
         self.journal = journal
         self.is_journaling = journal is not None  # as far as is known
         self.open_calls: dict[str, Record] = {}
+        self.restore: Callable[[], None] | None = None
         self._redis = client
-        self._key = names.writer(writer)
+        self._keys = [names.writer(writer), names.memory]
         self._commit = Script(client, "commit")
+        self._memory = ""
         self._last_number = 0
         self._confirmed_number = 0
-        self._sent_to = 0  # the offset in the journal up to which all batches are in Redis
+        self._sent_to = 0  # the offset in the journal before which nothing has to be sent
         self._in_memory: list[Batch] = []
+        self._marks: deque[_Mark] = deque()
+        self._has_lost = False
+        self._regardless = False
         self._complained: set[str] = set()
 
     @classmethod
@@ -68,16 +90,23 @@ class Outbox:
                 outbox.open_calls[record["open"]] = record
             elif "closed" in record:
                 outbox.open_calls.pop(record["closed"], None)
+            elif "after" in record:
+                outbox._confirmed_number = outbox._last_number = record["after"]
             else:
-                outbox._last_number = record["batch"]
+                outbox._last_number, outbox._memory = record["batch"], record["memory"]
                 for call in record["closes"]:
                     outbox.open_calls.pop(call, None)
         return outbox
 
     @property
     def has_backlog(self) -> bool:
-        """Whether there may be a batch that Redis has not confirmed."""
-        return self._confirmed_number < self._last_number
+        """Whether there may be something that Redis lacks."""
+        return self._has_lost or self._confirmed_number < self._last_number
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much of the journal may have to be given to Redis yet."""
+        return self.journal.length - self._sent_to if self.journal is not None and self.has_backlog else 0
 
     def open_call(self, call: str, record: Record) -> None:
         """Note that a call is about to be made.
@@ -101,60 +130,92 @@ class Outbox:
             self.open_calls.pop(call, None)
         end = None
         with suppress(JournalUnwritable):
-            end = self._append(self._numbered(tally, closes))
+            record = {"batch": self._last_number, "memory": self._memory, "closes": list(closes)}
+            end = self._append({**record, "tally": tally.to_json()})
         batch = Batch(self._last_number, tally, end)
         if end is None:
             self._in_memory.append(batch)
         return batch
 
-    def send(self, batch: Batch) -> None:
-        """Give Redis the one batch that it lacks.
+    def send(self, batch: Batch) -> bool:
+        """Give Redis the one batch that it lacks. Whether that was all that it lacks.
 
         :raises LedgerUnavailable: when it may not have been added; `send_backlog` tries again
         """
-        self._send([batch])
+        return self._send([batch])
 
     def send_backlog(self) -> None:
         """Give Redis all that it lacks, in order.
 
         :raises LedgerUnavailable: when a part may not have been added; call it again
         """
+        if self._has_lost and self.restore is not None:
+            self.restore()
+        self._has_lost = False
         some: list[Batch] = []
         for batch in self._backlog():
             some.append(batch)
             if len(some) == MOST_BATCHES_AT_ONCE:
-                self._send(some)
+                if not self._send(some):
+                    return
                 some = []
-        self._send(some)
+        if some:
+            self._send(some)
 
     def check(self) -> None:
-        """Have Redis write something that changes nothing.
+        """Have Redis write something that changes nothing, and find out what it has lost, if it has.
 
-        :raises LedgerUnavailable: where it does not
+        :raises LedgerUnavailable: where it takes no writes
         """
-        with translating_errors():
-            self._commit([self._key], [0, 0, REMEMBERED_SECONDS, "[]"])
+        confirmed = self._confirmed_number
+        outcome, added, _ = self._run(confirmed + 1, confirmed, [], "")
+        if outcome == "lost":
+            self._take_back(added)
 
-    def forget_sent(self) -> None:
-        """Shorten the journal, once it is long and all of its batches are in Redis."""
-        if self.journal is None or self.journal.length < COMPACT_BYTES or self.has_backlog:
+    def shorten(self) -> None:
+        """Forget what Redis has had for long enough, once that is much."""
+        if self.journal is None or self.has_backlog:
+            return
+        now = time.monotonic()
+        if not self._marks or now - self._marks[-1].time > KEPT_SECONDS / 10:
+            self._marks.append(_Mark(now, self._confirmed_number, self.journal.length))
+        while len(self._marks) > 1 and now - self._marks[1].time > KEPT_SECONDS:
+            self._marks.popleft()
+        mark = self._marks[0]
+        kept = self.journal.length - mark.offset
+        if now - mark.time < KEPT_SECONDS or mark.offset < max(SHORTEN_BYTES, kept):
             return
         try:
-            self.journal.replace([self._numbered(Tally(), ()), *self.open_calls.values()])
+            self.journal.shorten([{"after": mark.number}, *self.open_calls.values()], mark.offset)
         except JournalUnwritable:
             return  # it serves as it is
         self._sent_to = self.journal.length
+        self._marks.clear()
+
+    def is_settled(self) -> bool:
+        """Whether Redis has had everything for long enough not to lose it any more.
+
+        :raises LedgerUnavailable:
+        """
+        if self.has_backlog:
+            return False
+        if self._last_number and not self._marks:
+            self._marks.append(_Mark(time.monotonic(), self._last_number, 0))
+        if self._last_number and time.monotonic() - self._marks[0].time < KEPT_SECONDS:
+            return False
+        self.check()
+        return not self.has_backlog
 
     def finish(self) -> None:
-        """Remove the journal, of which nothing is left to do."""
+        """Remove the journal, of which nothing is left to do.
+
+        :raises LedgerUnavailable: where the writer's number stays behind in Redis, until it is forgotten
+        """
         if self.journal is not None:
             self.journal.remove()
         # Not before: a journal without this number would be added anew.
         with translating_errors():
-            self._redis.delete(self._key)
-
-    def _numbered(self, tally: Tally, closes: Sequence[str]) -> Record:
-        return {"batch": self._last_number, "tally": tally.to_json(), "closes": list(closes)}
+            self._redis.delete(self._keys[0])
 
     def _append(self, record: Record) -> int:
         """The offset behind the record in the journal. Whether that takes any is logged when it changes.
@@ -180,32 +241,69 @@ class Outbox:
         in_memory = list(self._in_memory)
         records = self.journal.records(self._sent_to) if self.journal is not None else iter(())
         for end, record in records:
-            if "batch" not in record:
+            if record.get("batch", 0) <= self._confirmed_number:
                 continue
             while in_memory and in_memory[0].number < record["batch"]:
                 yield in_memory.pop(0)
             yield Batch(record["batch"], Tally.from_json(record["tally"]), end)
         yield from in_memory
 
-    def _send(self, batches: list[Batch]) -> None:
-        while batches:
+    def _send(self, batches: list[Batch]) -> bool:
+        """Whether they are in Redis now; else it has lost earlier ones, and the backlog has grown."""
+        while True:
             keys, acts = sum_of([batch.tally for batch in batches]).script_input()
-            numbers = [batches[0].number, batches[-1].number]
-            with translating_errors():
-                answer: list[Any] = self._commit(
-                    [self._key, *keys], [*numbers, REMEMBERED_SECONDS, json.dumps(acts)]
-                )
-            outcome, added, *refused = answer
+            first, last = self._confirmed_number + 1, batches[-1].number
+            outcome, added, refused = self._run(first, last, keys, json.dumps(acts))
             self._complain(refused)
+            if outcome == "lost":
+                self._take_back(added)
+                return False
             if outcome != "overlap":
                 self._note_sent(batches)
-                return
-            self._note_sent([batch for batch in batches if batch.number <= added])
+                return True
+            self._confirmed_number = added
             batches = [batch for batch in batches if batch.number > added]
 
+    def _run(self, first: int, last: int, keys: list[str], acts: str) -> tuple[str, int, list[str]]:
+        """The script's outcome, the last number that it has added, and the acts that it refused."""
+        args: list[str | int | float] = [
+            first,
+            last,
+            REMEMBERED_SECONDS,
+            acts,
+            self._memory,
+            uuid.uuid4().hex,
+        ]
+        args += ["regardless"] if self._regardless else []
+        with translating_errors():
+            answer: list[Any] = self._commit([*self._keys, *keys], args)
+        outcome, added, memory, *refused = answer
+        if self._memory not in ("", memory):
+            logger.warning("Redis is empty, or another one than before: what it counted is gone")
+            self._has_lost = True
+        self._memory, self._regardless = memory, False
+        return outcome, added, refused
+
+    def _take_back(self, added: int) -> None:
+        """Redis has no more than that of what it had confirmed. What the journal has of the rest is the
+        backlog now."""
+        oldest = 1
+        if self.journal is None:
+            oldest = self._last_number + 1
+        else:
+            _, record = next(self.journal.records(), (0, {}))
+            oldest = record.get("after", 0) + 1
+        gone = max(0, oldest - added - 1)
+        logger.warning(
+            "Redis has come back without the last of its memory, and gets it again",
+            extra={"batches": self._confirmed_number - added, "gone_for_good": gone},
+        )
+        self._regardless = gone > 0
+        self._confirmed_number = max(added, min(oldest - 1, self._confirmed_number))
+        self._sent_to, self._has_lost = 0, True
+        self._marks.clear()
+
     def _note_sent(self, batches: Sequence[Batch]) -> None:
-        if not batches:
-            return
         last = batches[-1].number
         self._in_memory = [batch for batch in self._in_memory if batch.number > last]
         self._sent_to = max([self._sent_to, *(batch.end for batch in batches if batch.end is not None)])

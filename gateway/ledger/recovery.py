@@ -102,7 +102,7 @@ class Recovery:
                         "stated": bill.stated,
                     },
                 )
-        if outbox.open_calls:
+        if outbox.open_calls or not outbox.is_settled():
             return False
         outbox.finish()
         return True

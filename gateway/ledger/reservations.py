@@ -56,6 +56,7 @@ class Reservations:
         self._refuse_without_redis = refuse_without_redis
         self._places = BoundedSemaphore(AT_ONCE)
         self._held: dict[str, Reservation] = {}
+        committer.outbox.restore = self._restore
 
     def start(self) -> None:
         """Renew the holds of running calls from now on, in a greenlet of this worker."""
@@ -184,19 +185,27 @@ class Reservations:
     def _keep_renewing(self) -> None:
         while True:
             gevent.sleep(self._lease / 3)
-            held = [each for each in self._held.values() for _ in each.budgets]
-            holds = [budget.holds for each in self._held.values() for budget in each.budgets]
-            for start in range(0, len(held), RENEW_AT_ONCE):
-                some = slice(start, start + RENEW_AT_ONCE)
-                if self._health.is_well:
-                    self._renew_some(holds[some], [each.member for each in held[some]])
+            if self._health.is_well:
+                try:
+                    self._renew_all("")
+                except LedgerUnavailable as error:
+                    self._committer.suspect(error)
 
-    def _renew_some(self, holds: list[str], members: list[str]) -> None:
-        try:
+    def _restore(self) -> None:
+        """Hold again what is held for running calls, since Redis has lost a part of its memory. No settlement
+        of theirs is on its way meanwhile: both go through the same outbox.
+
+        :raises LedgerUnavailable:
+        """
+        self._renew_all("restore")
+
+    def _renew_all(self, how: str) -> None:
+        held = [(each, budget) for each in self._held.values() for budget in each.budgets]
+        for start in range(0, len(held), RENEW_AT_ONCE):
+            some = held[start : start + RENEW_AT_ONCE]
+            keys = [key for _, budget in some for key in (budget.holds, budget.key)]
             with translating_errors():
-                self._renew(holds, [self._lease, *members])
-        except LedgerUnavailable as error:
-            self._committer.suspect(error)
+                self._renew(keys, [self._lease, how, *(each.member for each, _ in some)])
 
 
 def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:

@@ -53,12 +53,12 @@ class Tally:
         self.acts.append(("tokens", [key], [str(minute), str(difference)]))
 
     def script_input(self) -> tuple[list[str], list[Act]]:
-        """The keys, and the acts by the index in Lua that a key has behind the writer's own, for
+        """The keys, and the acts by the index in Lua that a key has behind the first two of
         `lua/commit.lua`."""
         index: dict[str, int] = {}
 
         def place_of(key: str) -> int:
-            return index.setdefault(key, len(index) + 2)
+            return index.setdefault(key, len(index) + 3)
 
         acts: list[Act] = []
         for (key, of), amount in self.amounts.items():

@@ -9,14 +9,15 @@ from typing import Any
 
 import requests
 
-from tests.support.load import LoadResult, Outcome, run_load
+from tests.support.agreement import assert_totals_agree, books_of
+from tests.support.load import LoadResult, Outcome, again_if_unavailable, run_load
 from tests.support.stack import Stack
 
 ADMIN_KEY = "admin-key-of-the-tests"
 BUDGET_USD = Decimal("1.00")
 CENT_OF_A_CENT = Decimal("0.0001")
 MOST_TOKENS = 800
-# What one request may cost at most: its answer, and a prompt of a few dozen tokens, at ExpensiveModel's prices.
+# What one request may cost at most, at ExpensiveModel's prices: its answer, and some dozens of tokens before.
 WORST_CASE_USD = (Decimal(5) * MOST_TOKENS + 60) / 1_000_000
 
 
@@ -30,6 +31,11 @@ def body_of(number: int) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
         "messages": [{"role": "user", "content": f"Request {number}: [[write {tokens} tokens]]"}],
     } | ({} if number % 2 else {"stream": False, "stream_options": None})
+
+
+def again_unless_spent(outcome: Outcome) -> float | None:
+    """A `retry` for whatever but the budget is in the way."""
+    return None if outcome.code == "insufficient_quota" else again_if_unavailable(outcome)
 
 
 def create_key(gateway_url: str, **fields: Any) -> tuple[str, dict[str, str]]:
@@ -54,6 +60,8 @@ class Spending:
     def refusals_too_early(self) -> list[Outcome]:
         """Those that were refused for the budget although more than one worst case was still left of it, even
         if all that had begun by then had cost all that it did in the end."""
+        told = sum((each.cost_usd or Decimal(0) for each in self.result.outcomes), Decimal(0))
+        broken = [each.began for each in self.result.broken]
         early = []
         for refused in self.result.outcomes:
             if refused.code != "insufficient_quota":
@@ -62,6 +70,8 @@ class Spending:
             begun = sum(
                 (each.cost_usd or Decimal(0) for each in self.result.outcomes if each.began < end), Decimal(0)
             )
+            if broken and min(broken) < end:
+                begun += self.spent - told  # what those cost that broke, of whom nobody was told
             if BUDGET_USD - begun > WORST_CASE_USD:
                 early.append(refused)
         return early
@@ -75,12 +85,14 @@ def spend(
     clients: int = 64,
     seconds: float = 60,
     retry: Callable[[Outcome], float | None] | None = None,
-    enough: int = 700,
+    enough: int = 800,
 ) -> Spending:
-    """Have all clients ask until so many requests were sent or the time is over, and give the bill."""
-    before = sum((stack.billed(model).cost_usd for model in stack.model_urls), Decimal(0))
+    """Have all clients ask until so many requests were sent or the time is over, and give the bill,
+    on which the gateways and the models must agree."""
+    before = books_of(stack)
     result = run_load(
         urls, clients=clients, requests=enough, seconds=seconds, body=body_of, headers=headers, retry=retry
     )
-    after = sum((stack.billed(model).cost_usd for model in stack.model_urls), Decimal(0))
-    return Spending(result, after - before)
+    assert_totals_agree(stack, before, within_seconds=30)
+    since = [books - before[model] for model, books in books_of(stack).items()]
+    return Spending(result, sum((books.billed.cost_usd for books in since), Decimal(0)))

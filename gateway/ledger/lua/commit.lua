@@ -1,22 +1,38 @@
--- Adds one batch of a writer to the counters, exactly once.
+-- Adds batches of a writer to the counters, each exactly once.
 --
 -- KEYS[1]   the writer's key: the number of the last of its batches that has been added
--- KEYS[2..] the keys that the acts change
--- ARGV[1]   the number of the first batch in this call, ARGV[2] of the last: a writer numbers them from 1,
---           and may send several as one
+-- KEYS[2]   the name of this Redis's memory, which goes when the memory goes
+-- KEYS[3..] the keys that the acts change
+-- ARGV[1]   the number of the first batch that the writer does not know to have been added, ARGV[2] of the last
+--           in this call: it numbers them from 1, and sends all that lie in between
 -- ARGV[3]   seconds for which the writer is remembered
--- ARGV[4]   the acts as JSON: {name, index of the key in KEYS, ...}, amounts as strings
+-- ARGV[4]   the acts as JSON: {name, index of the key in KEYS, ...}, amounts as strings; empty for a mere look
+-- ARGV[5]   the memory that the writer knows, or empty; ARGV[6] what to call one that has no name yet
+-- ARGV[7]   `regardless`: take the batches although earlier ones are missing
 --
--- Returns {outcome, number of the last batch added so far, refused act, ...}. The outcome is `added`, `known`
--- for what had been added before, or `overlap` where a part of it had: then nothing has changed. An act that
--- its key cannot take, such as an increment of what is no number, is refused alone, and told.
+-- Returns {outcome, number of the last batch added so far, name of the memory, refused act, ...}. Outcomes:
+-- `added`; `known`: all had been added before; `overlap`: a part had, and nothing has changed; `lost`: batches
+-- are missing that had been added once, since Redis has come back without the last of its memory, and nothing
+-- has changed. A memory of another name lacks them for good, and has lost nothing. An act that its key cannot
+-- take, such as an increment of what is no number, is refused alone, and told.
 -- Raises what Redis says of the first write where it takes none; then nothing has changed either.
 
 local first, last = tonumber(ARGV[1]), tonumber(ARGV[2])
+local memory = redis.call('GET', KEYS[2])
+local is_other = not memory or (ARGV[5] ~= '' and ARGV[5] ~= memory)
+if not memory then
+  memory = ARGV[6]
+  redis.call('SET', KEYS[2], memory)
+end
+
 local before = redis.call('GET', KEYS[1])
-local added = tonumber(before or '0')
+local added = tonumber(before or (is_other and first - 1 or 0))
+local is_missing = added < first - 1 and not is_other
+
 local outcome = 'added'
-if added >= last then
+if is_missing and ARGV[7] ~= 'regardless' then
+  outcome = 'lost'
+elseif ARGV[4] == '' or added >= last then
   outcome = 'known'
 elseif added >= first then
   outcome = 'overlap'
@@ -25,7 +41,7 @@ end
 -- Written also where nothing is added, so that a call tells whether Redis takes writes.
 redis.call('SET', KEYS[1], string.format('%.0f', outcome == 'added' and last or added), 'EX', ARGV[3])
 if outcome ~= 'added' then
-  return {outcome, added}
+  return {outcome, added, memory}
 end
 
 local act = {}
@@ -89,7 +105,7 @@ function act.tokens(key, minute, difference)
 end
 
 local acts = cjson.decode(ARGV[4])
-local result = {outcome, last}
+local result = {outcome, last, memory}
 local changed = false
 for _, each in ipairs(acts) do
   local answer = act[each[1]](KEYS[each[2]], each[3], each[4], each[5])
