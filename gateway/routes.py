@@ -16,6 +16,7 @@ from gateway.client import ClientLeft, client_watched
 from gateway.error_shapes import refusal_body
 from gateway.errors import ClientClosedRequest, ContextTooLong, LedgerUnavailable, WorkerStopping
 from gateway.headers import client_headers
+from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
 from gateway.router import choose
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
@@ -109,14 +110,22 @@ def model(name: str) -> Response:
 
 @routes.get("/metrics")
 def metrics() -> Response:
-    """The totals over all workers, replicas and restarts."""
-    totals = gateway().ledger.totals(gateway().catalogs.current.names)
-    figures = {
-        "totalRequests": totals.requests,
-        "totalCostUsd": float(totals.cost),
-        "modelUsageCount": totals.model_requests,
-    }
-    return Response(json.dumps(figures) + "\n", mimetype="application/json")
+    """The totals over all workers, replicas and restarts, as JSON or as text for Prometheus."""
+    ledger, models = gateway().ledger, gateway().catalogs.current.names
+    media_type = wanted_media_type(request.accept_mimetypes)
+    if media_type == JSON:
+        totals = ledger.totals(models)
+        figures = {
+            "totalRequests": totals.requests,
+            "totalCostUsd": float(totals.cost),
+            "modelUsageCount": totals.model_requests,
+        }
+        response = Response(json.dumps(figures) + "\n", mimetype=JSON)
+    else:
+        text, content_type = exposition(look_at(ledger, models), media_type)
+        response = Response(text, content_type=content_type)
+    response.vary.add("Accept")
+    return response
 
 
 @routes.get("/healthz")

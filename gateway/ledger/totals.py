@@ -100,8 +100,11 @@ class TotalsReader:
         keys = [self._names.total(name) for name in ("requests", "baseline_cost_usd")]
         keys += [self._names.model(name, counter) for name in names for counter in MODEL_COUNTERS]
         recorded, baseline_cost, *values = self._values(keys)
-        each = zip(*[iter(values)] * len(MODEL_COUNTERS), strict=True)
-        counters = {name: _model_counters(*of_model) for name, of_model in zip(names, each, strict=True)}
+        size = len(MODEL_COUNTERS)
+        counters = {
+            name: _model_counters(values[start : start + size])
+            for name, start in zip(names, range(0, len(values), size), strict=True)
+        }
         shown = {name: model for name, model in counters.items() if model.requests or name in models}
         answered = sum(model.requests for model in shown.values())
         return _count(recorded) - answered, ModelTotals(shown, _usd(baseline_cost))
@@ -122,15 +125,9 @@ class TotalsReader:
         return {name.removeprefix(start).removesuffix(end) for name in found}
 
 
-def _model_counters(
-    requests: str | None,
-    errors: str | None,
-    cost: str | None,
-    input_tokens: str | None,
-    output_tokens: str | None,
-    cached_input_tokens: str | None,
-) -> ModelCounters:
-    """In the order of `MODEL_COUNTERS`."""
+def _model_counters(values: Sequence[str | None]) -> ModelCounters:
+    """From those of `MODEL_COUNTERS`, in their order."""
+    requests, errors, cost, input_tokens, output_tokens, cached_input_tokens = values
     return ModelCounters(
         _count(requests),
         _count(errors),
