@@ -101,7 +101,7 @@ class Journal:
             end = position + len(line)
             if record is not None:
                 yield end, record
-            elif not line.endswith(b"\n") or end >= self.length:
+            elif end >= self.length:
                 logger.warning(
                     "the last record of a journal was cut off and is dropped", extra={"journal": self.name}
                 )
@@ -161,9 +161,9 @@ class Journal:
             if not piece:
                 break
             position += len(piece)
-            lines = (rest + piece).splitlines(keepends=True)
-            rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-            yield from lines
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
         if rest:
             yield rest
 

@@ -192,7 +192,11 @@ class KeyStore:
     def version(self) -> int:
         """The number of the last change; 0 where there has been none."""
         with translating_errors():
-            return int(self._redis.get(self._names.key_version) or 0)
+            found = self._redis.get(self._names.key_version)
+        try:
+            return int(found or 0)
+        except ValueError as error:
+            raise LedgerUnavailable("The number of the last change of keys cannot be read.") from error
 
     def newest(self) -> Cursor:
         """The end of the feed as it is now."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -105,21 +106,21 @@ class Ledger:
 
     def totals(self, models: Sequence[str]) -> Totals:
         """See `TotalsReader.read`."""
-        return self._totals.read(models)
+        with self._noticing():
+            return self._totals.read(models)
 
     def model_totals(self, models: Sequence[str]) -> ModelTotals:
         """See `TotalsReader.read_models`."""
-        return self._totals.read_models(models)
+        with self._noticing():
+            return self._totals.read_models(models)
 
     def degraded(self) -> list[str]:
         """What is not as it should be, each with its code. While Redis is lost it is not asked again."""
         reasons = []
         if self.health.is_well:
-            try:
-                with translating_errors():
-                    self._client.incrby(self._names.total("requests"), 0)  # a full Redis answers reads
-            except LedgerUnavailable as error:
-                self._committer.suspect(error)
+            # Written, since a full Redis answers reads.
+            with suppress(LedgerUnavailable), self._noticing(), translating_errors():
+                self._client.incrby(self._names.total("requests"), 0)
         if not self.health.is_well:
             reasons.append("ledger_unavailable: Redis cannot be reached; calls are counted in the journal")
         if self._directory is not None and not self._committer.outbox.is_journaling:
@@ -135,6 +136,16 @@ class Ledger:
     def can_serve(self) -> bool:
         """Whether a call without a budget can be made and billed, as far as is known."""
         return self.health.is_well or self._committer.outbox.is_journaling
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Tell the others where Redis cannot be reached; a counter that holds no number is another matter."""
+        try:
+            yield
+        except LedgerUnavailable as error:
+            if isinstance(error.__cause__, redis.RedisError | OSError):
+                self._committer.suspect(error)
+            raise
 
     def _end(self, reservation: Reservation, tally: Tally, used_tokens: int) -> None:
         if reservation.is_over:

@@ -211,8 +211,9 @@ class Outbox:
 
         :raises LedgerUnavailable: where the writer's number stays behind in Redis, until it is forgotten
         """
-        if self.journal is not None:
-            self.journal.remove()
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            journal.remove()
         # Not before: a journal without this number would be added anew.
         with translating_errors():
             self._redis.delete(self._keys[0])
