@@ -28,6 +28,8 @@ from tests.support.waiting import eventually
 
 REFUSED_WITHIN_SECONDS = 1.0
 MANY_CHECKS_SECONDS = 1.0  # far below as many time-outs
+MANY_CHECKS = 2000
+MOST_CPU_SECONDS = 0.0003  # for one check
 ONE_TIME_OUT_SECONDS = 0.35  # with room for a busy machine
 
 
@@ -182,6 +184,15 @@ def test_memory_is_bounded_and_what_was_forgotten_is_asked_again(redis: RedisSer
         for text in texts:
             assert ring.tenant_of(text).key
     assert len(ring._keys) == len(ring._owner_scopes) == 2
+
+
+def test_checking_a_key_that_is_known_takes_little_of_the_cpu(ring: KeyRing, store: KeyStore) -> None:
+    _, text = store.create("a", owner="ann", budget=Budget(Decimal(1)))
+    ring.tenant_of(text)
+    begun = time.process_time()
+    for _ in range(MANY_CHECKS):
+        ring.tenant_of(text)
+    assert (time.process_time() - begun) / MANY_CHECKS < MOST_CPU_SECONDS
 
 
 def test_many_changes_at_once_are_not_missed(ring: KeyRing, store: KeyStore) -> None:
