@@ -1,0 +1,229 @@
+"""Whatever dies, the gateway's totals are the models' once things are whole again, nothing hangs, and who has
+no budget is served without Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import GatewayUnderTest
+from tests.support.agreement import Books, assert_totals_agree, books_of
+from tests.support.load import LoadResult
+from tests.support.processes import RedisServer, running_gateway
+from tests.support.proxy import TcpProxy, tcp_proxy
+from tests.support.traffic import REQUEST_SECONDS, meanwhile, run_traffic
+
+PREFIX = "gateway"
+WHOLE_AGAIN_SECONDS = 20
+# Bounds the slowest answer, which takes about half a second where nothing else is asked.
+HANGS_AFTER_SECONDS = 6.0
+
+StartOwn = Callable[..., AbstractContextManager[GatewayUnderTest]]
+
+
+@pytest.fixture
+def proxy(own_redis: RedisServer) -> Iterator[TcpProxy]:
+    with tcp_proxy(own_redis.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def gateway_at(model_urls: dict[str, str], own_redis: RedisServer, tmp_path: Path) -> StartOwn:
+    """Starts a gateway of two workers whose way to Redis is the given URL."""
+
+    @contextmanager
+    def start(redis_url: str, **settings: str) -> Iterator[GatewayUnderTest]:
+        environ = {
+            "REDIS_URL": redis_url,
+            "WEB_CONCURRENCY": "2",
+            "CHEAP_MODEL_URL": f"{model_urls['CheapModel']}/v1",
+            "EXPENSIVE_MODEL_URL": f"{model_urls['ExpensiveModel']}/v1",
+            **settings,
+        }
+        with running_gateway(tmp_path, **environ) as service:
+            yield GatewayUnderTest(service.url, model_urls, own_redis.url, PREFIX, service)
+
+    return start
+
+
+@pytest.fixture
+def gateway(gateway_at: StartOwn, own_redis: RedisServer) -> Iterator[GatewayUnderTest]:
+    with gateway_at(own_redis.url) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def proxied(gateway_at: StartOwn, proxy: TcpProxy) -> Iterator[GatewayUnderTest]:
+    with gateway_at(proxy.url) as gateway:
+        yield gateway
+
+
+def assert_nothing_lost(gateway: GatewayUnderTest, before: dict[str, Books], result: LoadResult) -> None:
+    print(result)
+    assert len(result.whole) > 100, "this was no load"
+    assert_nothing_hung(result)
+    assert_totals_agree(gateway, before, within_seconds=WHOLE_AGAIN_SECONDS)
+
+
+def assert_nothing_hung(result: LoadResult) -> None:
+    slowest = max(result.outcomes, key=lambda each: each.seconds)
+    assert slowest.seconds < HANGS_AFTER_SECONDS, slowest
+
+
+def assert_all_served(result: LoadResult) -> None:
+    assert [each for each in result.outcomes if not each.whole][:5] == []
+
+
+def test_nothing_is_lost_with_killed_workers(gateway: GatewayUnderTest) -> None:
+    before = books_of(gateway)
+
+    def kill() -> None:
+        for number in range(5):
+            time.sleep(1.5)
+            gateway.service.kill_worker(number)
+
+    with meanwhile(kill):
+        result = run_traffic(gateway.gateway_url, seconds=9)
+
+    assert_nothing_lost(gateway, before, result)
+
+
+def test_nothing_is_lost_with_a_killed_gateway(gateway: GatewayUnderTest) -> None:
+    before = books_of(gateway)
+
+    def kill() -> None:
+        for _ in range(2):
+            time.sleep(2)
+            gateway.service.kill()
+            gateway.service.start()
+
+    with meanwhile(kill):
+        result = run_traffic(gateway.gateway_url, seconds=10)
+
+    assert_nothing_lost(gateway, before, result)
+
+
+def test_nothing_is_lost_with_a_killed_redis(gateway: GatewayUnderTest, own_redis: RedisServer) -> None:
+    before = books_of(gateway)
+
+    def kill() -> None:
+        for _ in range(3):
+            time.sleep(1.5)
+            own_redis.kill()
+            time.sleep(1.5)
+            own_redis.start()
+
+    with meanwhile(kill):
+        result = run_traffic(gateway.gateway_url, seconds=11, retry=None)
+
+    assert_all_served(result)
+    assert_nothing_lost(gateway, before, result)
+
+
+def test_nothing_is_lost_with_a_paused_redis(gateway: GatewayUnderTest, own_redis: RedisServer) -> None:
+    before = books_of(gateway)
+
+    def pause() -> None:
+        time.sleep(1)
+        own_redis.pause()
+        time.sleep(10)
+        own_redis.resume()
+
+    with meanwhile(pause):
+        result = run_traffic(gateway.gateway_url, seconds=13, retry=None)
+
+    assert_all_served(result)
+    assert_nothing_lost(gateway, before, result)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+def test_nothing_is_lost_without_a_network_to_redis(
+    proxied: GatewayUnderTest, proxy: TcpProxy, fault: str
+) -> None:
+    before = books_of(proxied)
+
+    def break_off() -> None:
+        time.sleep(1)
+        getattr(proxy, fault)()
+        time.sleep(10)
+        proxy.mend()
+
+    with meanwhile(break_off):
+        result = run_traffic(proxied.gateway_url, seconds=13, retry=None)
+
+    assert_all_served(result)
+    assert_nothing_lost(proxied, before, result)
+
+
+def test_nothing_counts_twice_whose_answer_comes_late_or_never(
+    proxied: GatewayUnderTest, proxy: TcpProxy
+) -> None:
+    before = books_of(proxied)
+    late = proxy.delay_replies(0.01, 0.3)
+    lost = proxy.drop_replies(0.01)
+
+    result = run_traffic(proxied.gateway_url, seconds=12, retry=None)
+
+    print(f"{late.struck} replies late, {lost.struck} lost")
+    proxy.mend()
+    assert late.struck > 2
+    assert lost.struck > 2
+    assert_all_served(result)
+    assert_nothing_lost(proxied, before, result)
+
+
+def test_nothing_is_lost_with_a_worker_killed_while_redis_is_paused(
+    gateway: GatewayUnderTest, own_redis: RedisServer
+) -> None:
+    before = books_of(gateway)
+
+    def pause_and_kill() -> None:
+        time.sleep(1)
+        own_redis.pause()
+        for number in range(3):
+            time.sleep(1.5)
+            gateway.service.kill_worker(number)
+        time.sleep(1.5)
+        own_redis.resume()
+
+    with meanwhile(pause_and_kill):
+        result = run_traffic(gateway.gateway_url, seconds=10)
+
+    assert_nothing_lost(gateway, before, result)
+
+
+def test_nothing_is_lost_with_a_gateway_killed_and_started_again_without_redis(
+    gateway: GatewayUnderTest, own_redis: RedisServer
+) -> None:
+    before = books_of(gateway)
+
+    def kill_both() -> None:
+        time.sleep(2)
+        own_redis.kill()
+        time.sleep(2)
+        gateway.service.kill()
+        gateway.service.start()
+        time.sleep(3)
+        own_redis.start()
+
+    with meanwhile(kill_both):
+        result = run_traffic(gateway.gateway_url, seconds=11)
+
+    assert_nothing_lost(gateway, before, result)
+
+
+def test_a_wiped_redis_begins_at_zero(gateway: GatewayUnderTest, own_redis: RedisServer) -> None:
+    first = run_traffic(gateway.gateway_url, seconds=3, retry=None)
+    own_redis.wipe()
+    before = books_of(gateway)
+    assert [books.counted.calls for books in before.values()] == [0, 0]
+
+    second = run_traffic(gateway.gateway_url, seconds=4, retry=None)
+
+    assert_all_served(first)
+    assert_all_served(second)
+    assert_nothing_lost(gateway, before, second)
