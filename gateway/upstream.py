@@ -33,6 +33,7 @@ MAX_ANSWER_BYTES = 256 * 2**20  # thousands of embeddings take a hundred million
 LONGEST_MESSAGE = 2000  # characters
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
+BILL_TIMEOUT = (2.0, 5.0)  # to connect, and between two bytes; who is late is asked again
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Upstream:
             response = self._session.get(
                 url,
                 headers=headers_for(model, "", stream=False),
-                timeout=self._timeout,
+                timeout=BILL_TIMEOUT,
                 allow_redirects=False,
                 stream=True,
             )

@@ -19,7 +19,7 @@ from gateway.ledger.committer import Committer
 from gateway.ledger.connection import translating_errors
 from gateway.ledger.entry import Entry, tally_of
 from gateway.ledger.health import Health
-from gateway.ledger.journal import Journal, JournalUnwritable
+from gateway.ledger.journal import JournalUnwritable
 from gateway.ledger.names import Names
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.recovery import BillOf, Recovery
@@ -50,9 +50,8 @@ class Ledger:
         self._directory = journal_directory
         self._client = client
         self.health = Health()
-        writer = uuid.uuid4().hex
-        outbox = Outbox(client, names, writer, _journal(journal_directory, writer))
-        self._committer = Committer(outbox, self.health, patience)
+        self._outbox = Outbox(client, names, uuid.uuid4().hex)
+        self._committer = Committer(self._outbox, self.health, patience)
         self._reservations = Reservations(
             client,
             names,
@@ -65,8 +64,9 @@ class Ledger:
         self._totals = TotalsReader(client, names)
 
     def start(self, bill_of: BillOf) -> None:
-        """Keep holds alive, and take over what dead workers have left, from now on. `bill_of` tells what a
-        call of theirs cost."""
+        """Keep a journal and holds alive, and take over what dead workers have left, from now on. `bill_of`
+        tells what a call of theirs cost."""
+        self._open_journal()
         self._committer.start()
         self._reservations.start()
         if self._directory is not None:
@@ -123,19 +123,29 @@ class Ledger:
                 self._client.incrby(self._names.total("requests"), 0)
         if not self.health.is_well:
             reasons.append("ledger_unavailable: Redis cannot be reached; calls are counted in the journal")
-        if self._directory is not None and not self._committer.outbox.is_journaling:
+        if self._directory is not None and not self._outbox.is_journaling:
             reasons.append("journal_unwritable: the journal takes no records")
         return reasons
 
     @property
     def backlog_bytes(self) -> int:
         """How much of this worker's journal has to be given to Redis yet."""
-        return self._committer.outbox.backlog_bytes
+        return self._outbox.backlog_bytes
 
     @property
     def can_serve(self) -> bool:
         """Whether a call without a budget can be made and billed, as far as is known."""
-        return self.health.is_well or self._committer.outbox.is_journaling
+        return self.health.is_well or self._outbox.is_journaling
+
+    def _open_journal(self) -> None:
+        if self._directory is None:
+            logger.warning("there is no journal: JOURNAL_DIR is not set")
+            return
+        try:
+            self._outbox.keep_journal(self._directory)
+        except JournalUnwritable as error:
+            cause = type(error.__cause__ or error).__name__
+            logger.error("there is no journal: its directory cannot be written", extra={"cause": cause})
 
     @contextmanager
     def _noticing(self) -> Iterator[None]:
@@ -154,14 +164,3 @@ class Ledger:
         self._reservations.forget(reservation)
         self._reservations.give_back(reservation, tally, used_tokens)
         self._committer.add(tally, [reservation.call.id])
-
-
-def _journal(directory: Path | None, writer: str) -> Journal | None:
-    if directory is None:
-        return None
-    try:
-        return Journal.create(directory, writer)
-    except JournalUnwritable as error:
-        cause = type(error.__cause__ or error).__name__
-        logger.error("there is no journal: %s cannot be written", directory, extra={"cause": cause})
-        return None

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -63,11 +64,14 @@ class Outbox:
     their ids; `restore` is called where Redis has lost a part of its memory, before it gets back what was
     in it. Without a journal it works as long as Redis does."""
 
-    def __init__(self, client: redis.Redis, names: Names, writer: str, journal: Journal | None) -> None:
+    def __init__(
+        self, client: redis.Redis, names: Names, writer: str, journal: Journal | None = None
+    ) -> None:
         self.journal = journal
         self.is_journaling = journal is not None  # as far as is known
         self.open_calls: dict[str, Record] = {}
         self.restore: Callable[[], None] | None = None
+        self._writer = writer
         self._redis = client
         self._keys = [names.writer(writer), names.memory]
         self._commit = Script(client, "commit")
@@ -97,6 +101,14 @@ class Outbox:
                 for call in record["closes"]:
                     outbox.open_calls.pop(call, None)
         return outbox
+
+    def keep_journal(self, directory: Path) -> None:
+        """Write everything to a journal in `directory` from now on.
+
+        :raises JournalUnwritable: where that takes none
+        """
+        self.journal = Journal.create(directory, self._writer)
+        self.is_journaling = True
 
     @property
     def has_backlog(self) -> bool:
