@@ -262,6 +262,7 @@ def test_a_feed_that_was_lost_is_told_from_one_that_went_on(
     client.set(names.key_version, int(scores[0][1]))
     assert store.changes_since(cursor) == rewritten, "the last change was lost"
     assert store.changes_since(Cursor(int(scores[0][1]), scores[0][0])).is_last
+    assert store.changes_since(Cursor(int(scores[0][1]) + 1, scores[0][0])) == rewritten, "it was lost again"
     assert [first.id, second.id] == [member.removeprefix("key:") for member, _ in scores]
 
 
