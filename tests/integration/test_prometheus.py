@@ -168,10 +168,10 @@ def test_without_redis_the_gauges_tell_it_and_requests_are_served(
     assert backlog(after) == 0
 
 
-def test_a_scrape_does_not_wait_long_for_a_redis_that_is_silent(
+def test_only_the_first_scrape_waits_for_a_redis_that_is_silent(
     start_gateway: StartGateway, redis_proxy: TcpProxy
 ) -> None:
-    gateway = start_gateway(REDIS_URL=redis_proxy.url, WEB_CONCURRENCY="1")
+    gateway = start_gateway(REDIS_URL=redis_proxy.url, WEB_CONCURRENCY="1", REDIS_TIMEOUT_SECONDS="1")
     scrape(gateway)
     redis_proxy.stall()
     took = []
@@ -180,7 +180,8 @@ def test_a_scrape_does_not_wait_long_for_a_redis_that_is_silent(
         assert degraded(scrape(gateway)) == LOST
         took.append(time.monotonic() - started)
     redis_proxy.mend()
-    assert max(took) < 1, "it takes REDIS_TIMEOUT_SECONDS once, which is 0.1"
+    assert took[0] < 1.9
+    assert max(took[1:]) < 0.5
     assert eventually(lambda: degraded(scrape(gateway)) == WELL)
 
 
