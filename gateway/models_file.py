@@ -15,7 +15,8 @@ from typing import Any
 
 from gateway.apis import Api
 from gateway.catalog import ASSUMED_CAPABILITIES, AUTO, CAPABILITIES, Catalog, Model
-from gateway.config import InvalidSetting, KeyOnNetwork, ModelOverride, Settings, base_url
+from gateway.config import KeyOnNetwork, ModelOverride, Settings
+from gateway.environment import InvalidSetting, base_url
 from gateway.prices import FREE, TYPICAL_CALL, Price, TokenPrice, published_price
 from gateway.providers import habits_of
 

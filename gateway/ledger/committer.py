@@ -22,6 +22,7 @@ from gateway.ledger.outbox import Batch, Outbox
 from gateway.ledger.tally import Tally, sum_of
 
 TRY_AGAIN_SECONDS = 0.25
+LOOK_SECONDS = 2.0  # an idle worker looks whether Redis is there, and has what it had
 SYNC_SECONDS = 1.0
 LATEST_SECONDS = 5.0  # the greenlet gives Redis up long before, if it runs at all
 UNCOUNTED = "The ledger cannot be reached, so no answer can be billed now."
@@ -97,13 +98,17 @@ class Committer:
         with suppress(LedgerUnavailable):
             self.outbox.check()  # to know this Redis again, should it lose its memory
         while True:
+            idle = False
             if self.health.is_well and not self.outbox.has_backlog:
-                self._wake.wait()
+                idle = not self._wake.wait(LOOK_SECONDS)
             elif self.health.is_lost:
                 gevent.sleep(TRY_AGAIN_SECONDS)
             self._wake.clear()
             try:
-                self._step()
+                if idle:
+                    self.outbox.check()
+                else:
+                    self._step()
             except LedgerUnavailable as error:
                 self._write_pending()
                 self.health.failed(error)

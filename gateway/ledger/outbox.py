@@ -3,8 +3,8 @@
 Redis keeps the number of the last batch that it has added for each writer (`lua/commit.lua`), so that a batch
 whose answer never came is sent again and counts once. A Redis that died can come back without the last second
 or two of its memory; it then names an earlier batch, and gets what it has lost from the journal, which keeps
-batches for `KEPT_SECONDS` after they were added. The number is forgotten when the journal is gone, at the
-latest `REMEMBERED_SECONDS` after the last batch: about 120 bytes of Redis per worker that died lately.
+batches for `KEPT_SECONDS` after they were added. The number is forgotten when the journal is gone, or after
+`REMEMBERED_SECONDS` where that never came back: some 120 bytes of Redis per worker.
 
 Records of the journal: `{"open": CALL, ...}` before a call is made, `{"closed": CALL}` where it is not made
 after all, `{"batch": NUMBER, "tally": ..., "closes": [CALL, ...]}` when it is over, `{"after": NUMBER}` where
@@ -33,7 +33,7 @@ from gateway.ledger.names import Names
 from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally, sum_of
 
-REMEMBERED_SECONDS = 30 * 24 * 3600
+REMEMBERED_SECONDS = 400 * 24 * 3600  # no journal is that old
 KEPT_SECONDS = 10.0  # Redis may put off writing to its file for two, and its disk may take one more
 MOST_BATCHES_AT_ONCE = 256
 SHORTEN_BYTES = 2**20
