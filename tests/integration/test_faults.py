@@ -4,8 +4,7 @@ no budget is served without Redis."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,20 @@ import pytest
 from tests.conftest import GatewayUnderTest
 from tests.support.agreement import Books, assert_totals_agree, books_of
 from tests.support.load import LoadResult
-from tests.support.processes import RedisServer, running_gateway
+from tests.support.own_stack import own_gateway
+from tests.support.processes import RedisServer
 from tests.support.proxy import TcpProxy, tcp_proxy
-from tests.support.traffic import REQUEST_SECONDS, meanwhile, run_traffic
+from tests.support.traffic import meanwhile, run_traffic
 
-PREFIX = "gateway"
 WHOLE_AGAIN_SECONDS = 20
 # Bounds the slowest answer, which takes about half a second where nothing else is asked.
 HANGS_AFTER_SECONDS = 6.0
 
-StartOwn = Callable[..., AbstractContextManager[GatewayUnderTest]]
+
+@pytest.fixture
+def gateway(model_urls: dict[str, str], own_redis: RedisServer, tmp_path: Path) -> Iterator[GatewayUnderTest]:
+    with own_gateway(tmp_path, model_urls, own_redis) as gateway:
+        yield gateway
 
 
 @pytest.fixture
@@ -32,33 +35,11 @@ def proxy(own_redis: RedisServer) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture
-def gateway_at(model_urls: dict[str, str], own_redis: RedisServer, tmp_path: Path) -> StartOwn:
-    """Starts a gateway of two workers whose way to Redis is the given URL."""
-
-    @contextmanager
-    def start(redis_url: str, **settings: str) -> Iterator[GatewayUnderTest]:
-        environ = {
-            "REDIS_URL": redis_url,
-            "WEB_CONCURRENCY": "2",
-            "CHEAP_MODEL_URL": f"{model_urls['CheapModel']}/v1",
-            "EXPENSIVE_MODEL_URL": f"{model_urls['ExpensiveModel']}/v1",
-            **settings,
-        }
-        with running_gateway(tmp_path, **environ) as service:
-            yield GatewayUnderTest(service.url, model_urls, own_redis.url, PREFIX, service)
-
-    return start
-
-
-@pytest.fixture
-def gateway(gateway_at: StartOwn, own_redis: RedisServer) -> Iterator[GatewayUnderTest]:
-    with gateway_at(own_redis.url) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def proxied(gateway_at: StartOwn, proxy: TcpProxy) -> Iterator[GatewayUnderTest]:
-    with gateway_at(proxy.url) as gateway:
+def proxied(
+    model_urls: dict[str, str], own_redis: RedisServer, proxy: TcpProxy, tmp_path: Path
+) -> Iterator[GatewayUnderTest]:
+    """A gateway whose way to Redis can be cut."""
+    with own_gateway(tmp_path, model_urls, own_redis, proxy.url) as gateway:
         yield gateway
 
 
