@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import gevent
@@ -95,8 +94,10 @@ class Committer:
             self._wake.set()
 
     def _run(self) -> None:
-        with suppress(LedgerUnavailable):
+        try:
             self.outbox.check()  # to know this Redis again, should it lose its memory
+        except LedgerUnavailable as error:
+            self.health.failed(error)
         while True:
             idle = False
             if self.health.is_well and not self.outbox.has_backlog:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gevent
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -43,11 +44,13 @@ def connect(url: str, timeout: float) -> redis.Redis:
 
 
 @contextmanager
-def translating_errors() -> Iterator[None]:
+def translating_errors(seconds: float | None = None) -> Iterator[None]:
     """
-    :raises LedgerUnavailable: for whatever Redis or the way to it does wrong
+    :raises LedgerUnavailable: for whatever Redis or the way to it does wrong, and where the block takes
+        longer than so many `seconds`, be it that each of its steps alone does not
     """
     try:
-        yield
+        with gevent.Timeout(seconds, redis.TimeoutError("too slow")):
+            yield
     except (redis.RedisError, OSError) as error:
         raise LedgerUnavailable("The ledger cannot be reached now.") from error

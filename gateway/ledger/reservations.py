@@ -161,17 +161,22 @@ class Reservations:
         for budget in reservation.budgets:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
-        with self._places, translating_errors():
+        with self._places:
             if not self._health.is_well:
                 raise LedgerUnavailable(UNCHECKED)
             started = time.monotonic()
             try:
-                answer: list[str] = self._reserve(keys, [*args, "", *budgets])
-            except redis.TimeoutError:
-                if time.monotonic() - started < self._patience + LATE_SECONDS:
+                return self._reserve_within_patience(keys, [*args, "", *budgets])
+            except LedgerUnavailable as error:
+                late = time.monotonic() - started - self._patience
+                if not isinstance(error.__cause__, redis.TimeoutError) or late < LATE_SECONDS:
                     raise
                 # This worker was late itself, and the answer may have been there.
-                answer = self._reserve(keys, [*args, "again", *budgets])
+                return self._reserve_within_patience(keys, [*args, "again", *budgets])
+
+    def _reserve_within_patience(self, keys: list[str], args: list[str | int | float]) -> list[str]:
+        with translating_errors(self._patience):
+            answer: list[str] = self._reserve(keys, args)
         return answer
 
     def _void(self, reservation: Reservation) -> None:

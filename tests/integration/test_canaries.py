@@ -176,7 +176,15 @@ def test_no_client_key_reaches_a_provider(watched: Watched) -> None:
         assert len(found_in(received, PROVIDER_KEYS.values())) == (1 if asked.key else 0), received
 
 
-ALWAYS_SENT = {"Host", "User-Agent", "Accept", "Accept-Encoding", "Content-Type", "Content-Length"}
+ALWAYS_SENT = {
+    "X-Client-Request-Id",
+    "Host",
+    "User-Agent",
+    "Accept",
+    "Accept-Encoding",
+    "Content-Type",
+    "Content-Length",
+}
 SENT_ON_WISH = ("Idempotency-Key", "OpenAI-Beta", "Anthropic-Version", "Anthropic-Beta")
 NEVER_SENT = (
     "OpenAI-Organization",
@@ -295,6 +303,7 @@ def test_no_key_is_told_while_the_ledger_is_gone(start_gateway: StartGateway, ec
         REDIS_URL=f"redis://:{quote(password.key, safe='')}@127.0.0.1:1/0",
         CHEAP_MODEL_URL=f"{echo.url}/answers/v1",
         CHEAP_MODEL_API_KEY=KEY,
+        JOURNAL_DIR="/proc/no-such-place",
         LOG_LEVEL="debug",
     )
     body = json.dumps(BODIES["chat/completions"]).encode()

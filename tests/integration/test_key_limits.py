@@ -141,7 +141,7 @@ def test_budgets_nest(start_gateway: StartGateway) -> None:
     ).raise_for_status()
     first_id, first = create_key(gateway.gateway_url, owner=owner, budget_usd="0.00005")
     _, second = create_key(gateway.gateway_url, owner=owner)
-    free = {"max_tokens": 16, "model": "ExpensiveModel"}  # 94 millionths of a dollar at most
+    free: dict[str, Any] = {"max_tokens": 16, "model": "ExpensiveModel"}  # 94 millionths of a dollar at most
 
     assert error_of(ask(gateway, first, **free)) == (429, "insufficient_quota")
     assert ask(gateway, second, **free).status_code == 200

@@ -32,7 +32,8 @@ CANARY = "sk-canary-0123456789"
         ("ROUTING_THRESHOLD_CHARS", "-1"),
         ("CHEAP_MODEL_NAME", "no-such-model-anywhere"),
         ("GATEWAY_PORT", "99999"),
-        ("GATEWAY_REQUIRE_KEYS", "on"),
+        ("GATEWAY_REQUIRE_KEYS", "maybe"),
+        ("GATEWAY_BUDGET_USD", "$5"),
         ("MODELS_FILE", "/nowhere.toml"),
     ],
 )
