@@ -111,7 +111,7 @@ def test_with_a_full_disk_and_no_redis_nothing_is_begun_and_what_was_is_counted(
     run_traffic(gateway.gateway_url, seconds=1, retry=None)  # so that each worker has served
     own_redis.kill()
     # Journaled alone, and in work while the disk fills.
-    long_answers = [{"model": "ExpensiveModel", "messages": written(400), "stream": True}] * 48
+    long_answers = [{"model": "ExpensiveModel", "messages": written(800), "stream": True}] * 48
     with ThreadPoolExecutor(len(long_answers)) as clients:
         in_work = [clients.submit(lambda body: gateway.post(body).text, body) for body in long_answers]
         time.sleep(0.7)
