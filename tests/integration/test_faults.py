@@ -208,3 +208,35 @@ def test_a_wiped_redis_begins_at_zero(gateway: GatewayUnderTest, own_redis: Redi
     assert_all_served(first)
     assert_all_served(second)
     assert_nothing_lost(gateway, before, second)
+
+
+def test_a_redis_that_is_emptied_while_the_gateway_is_stopped_begins_at_zero(
+    gateway: GatewayUnderTest, own_redis: RedisServer
+) -> None:
+    first = run_traffic(gateway.gateway_url, seconds=3, retry=None)
+    assert_all_served(first)
+    gateway.service.stop()
+    own_redis.wipe()
+    before = books_of(gateway)
+    gateway.service.start()
+
+    second = run_traffic(gateway.gateway_url, seconds=3, retry=None)
+
+    assert_all_served(second)
+    assert_nothing_lost(gateway, before, second)
+
+
+def test_what_is_counted_stays_as_it_is_when_the_gateway_is_stopped_and_started(
+    gateway: GatewayUnderTest, own_redis: RedisServer
+) -> None:
+    before = books_of(gateway)
+    results = []
+    for _ in range(3):
+        results.append(run_traffic(gateway.gateway_url, seconds=1.5, retry=None))
+        gateway.service.stop()
+        gateway.service.start()
+    time.sleep(2)  # for those who look for journals
+
+    for result in results:
+        assert_all_served(result)
+    assert_nothing_lost(gateway, before, results[-1])
