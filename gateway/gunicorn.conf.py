@@ -36,3 +36,9 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Have each worker watch the models file and the keys, and look after the ledger."""
     worker.wsgi.extensions["gateway"].start()
+
+
+def worker_exit(server, worker):  # type: ignore[no-untyped-def]
+    """Close each worker's journal, where the worker came so far as to have one."""
+    if getattr(worker, "wsgi", None) is not None:
+        worker.wsgi.extensions["gateway"].ledger.stop()

@@ -108,6 +108,7 @@ class Committer:
             try:
                 if idle:
                     self.outbox.check()
+                    self.outbox.note_confirmed()
                 else:
                     self._step()
             except LedgerUnavailable as error:

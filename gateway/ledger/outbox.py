@@ -6,34 +6,33 @@ or two of its memory; it then names an earlier batch, and gets what it has lost 
 batches for `KEPT_SECONDS` after they were added. The number is forgotten when the journal is gone, or after
 `REMEMBERED_SECONDS` where that never came back: some 120 bytes of Redis per worker.
 
-Records of the journal: `{"open": CALL, ...}` before a call is made, `{"closed": CALL}` where it is not made
-after all, `{"batch": NUMBER, "tally": ..., "closes": [CALL, ...]}` when it is over, `{"after": NUMBER}` where
-the batches up to that one are no longer here. A call that is open in the journal of a dead worker is one
-whose bill nobody has written: `recovery.py`.
+Records of the journal, one line each:
+
+- `{"open": CALL, ...}` before a call is made, `{"closed": CALL}` where it is not made after all;
+- `{"batch": NUMBER, "confirmed": NUMBER, "tally": ..., "closes": [CALL, ...]}` when calls are over;
+- `{"after": NUMBER}` when Redis has confirmed that one. Where this comes first, the batches before are no
+  longer here.
+
+A call that is open in the journal of a dead worker is one whose bill nobody has written: `recovery.py`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import redis
 
-from gateway.ledger.connection import translating_errors
 from gateway.ledger.journal import Journal, JournalUnwritable, Record
 from gateway.ledger.names import Names
-from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally, sum_of
+from gateway.ledger.writer import Writer
 
-REMEMBERED_SECONDS = 400 * 24 * 3600  # no journal is that old
 KEPT_SECONDS = 10.0  # Redis may put off writing to its file for two, and its disk may take one more
 MOST_BATCHES_AT_ONCE = 256
 SHORTEN_BYTES = 2**20
@@ -64,26 +63,21 @@ class Outbox:
     their ids; `restore` is called where Redis has lost a part of its memory, before it gets back what was
     in it. Without a journal it works as long as Redis does."""
 
-    def __init__(
-        self, client: redis.Redis, names: Names, writer: str, journal: Journal | None = None
-    ) -> None:
+    def __init__(self, client: redis.Redis, names: Names, name: str, journal: Journal | None = None) -> None:
         self.journal = journal
         self.is_journaling = journal is not None  # as far as is known
         self.open_calls: dict[str, Record] = {}
         self.restore: Callable[[], None] | None = None
-        self._writer = writer
-        self._redis = client
-        self._keys = [names.writer(writer), names.memory]
-        self._commit = Script(client, "commit")
-        self._memory = ""
+        self._name = name
+        self._writer = Writer(client, names, name)
         self._last_number = 0
         self._confirmed_number = 0
+        self._noted_number = 0
         self._sent_to = 0  # the offset in the journal before which nothing has to be sent
         self._in_memory: list[Batch] = []
         self._marks: deque[_Mark] = deque()
         self._has_lost = False
         self._regardless = False
-        self._complained: set[str] = set()
 
     @classmethod
     def adopt(cls, client: redis.Redis, names: Names, journal: Journal) -> Outbox:
@@ -97,7 +91,8 @@ class Outbox:
             elif "after" in record:
                 outbox._confirmed_number = outbox._last_number = record["after"]
             else:
-                outbox._last_number, outbox._memory = record["batch"], record["memory"]
+                outbox._last_number, outbox._writer.memory = record["batch"], record["memory"]
+                outbox._confirmed_number = record["confirmed"]
                 for call in record["closes"]:
                     outbox.open_calls.pop(call, None)
         return outbox
@@ -107,13 +102,13 @@ class Outbox:
 
         :raises JournalUnwritable: where that takes none
         """
-        self.journal = Journal.create(directory, self._writer)
+        self.journal = Journal.create(directory, self._name)
         self.is_journaling = True
 
     @property
     def has_backlog(self) -> bool:
         """Whether there may be something that Redis lacks."""
-        return self._has_lost or self._confirmed_number < self._last_number
+        return self._writer.has_new_memory or self._has_lost or self._confirmed_number < self._last_number
 
     @property
     def backlog_bytes(self) -> int:
@@ -142,8 +137,12 @@ class Outbox:
             self.open_calls.pop(call, None)
         end = None
         with suppress(JournalUnwritable):
-            record = {"batch": self._last_number, "memory": self._memory, "closes": list(closes)}
-            end = self._append({**record, "tally": tally.to_json()})
+            record = {
+                "batch": self._last_number,
+                "confirmed": self._confirmed_number,
+                "memory": self._writer.memory,
+            }
+            end = self._append({**record, "closes": list(closes), "tally": tally.to_json()})
         batch = Batch(self._last_number, tally, end)
         if end is None:
             self._in_memory.append(batch)
@@ -161,9 +160,9 @@ class Outbox:
 
         :raises LedgerUnavailable: when a part may not have been added; call it again
         """
-        if self._has_lost and self.restore is not None:
+        if (self._has_lost or self._writer.has_new_memory) and self.restore is not None:
             self.restore()
-        self._has_lost = False
+        self._has_lost = self._writer.has_new_memory = False
         some: list[Batch] = []
         for batch in self._backlog():
             some.append(batch)
@@ -180,9 +179,17 @@ class Outbox:
         :raises LedgerUnavailable: where it takes no writes
         """
         confirmed = self._confirmed_number
-        outcome, added, _ = self._run(confirmed + 1, confirmed, [], "")
+        outcome, added = self._writer.look(confirmed)
         if outcome == "lost":
             self._take_back(added)
+
+    def note_confirmed(self) -> None:
+        """Have the journal say that Redis has all of it, once, for whoever may adopt it: another Redis, or an
+        emptied one, must not be given that again."""
+        if not self.has_backlog and self._noted_number < self._confirmed_number:
+            self._noted_number = self._confirmed_number
+            with suppress(JournalUnwritable):
+                self._append({"after": self._confirmed_number})
 
     def shorten(self) -> None:
         """Forget what Redis has had for long enough, once that is much."""
@@ -227,8 +234,7 @@ class Outbox:
         if journal is not None:
             journal.remove()
         # Not before: a journal without this number would be added anew.
-        with translating_errors():
-            self._redis.delete(self._keys[0])
+        self._writer.forget()
 
     def _append(self, record: Record) -> int:
         """The offset behind the record in the journal. Whether that takes any is logged when it changes.
@@ -264,10 +270,10 @@ class Outbox:
     def _send(self, batches: list[Batch]) -> bool:
         """Whether they are in Redis now; else it has lost earlier ones, and the backlog has grown."""
         while True:
-            keys, acts = sum_of([batch.tally for batch in batches]).script_input()
-            first, last = self._confirmed_number + 1, batches[-1].number
-            outcome, added, refused = self._run(first, last, keys, json.dumps(acts))
-            self._complain(refused)
+            tally, last = sum_of([batch.tally for batch in batches]), batches[-1].number
+            first = self._confirmed_number + 1
+            outcome, added = self._writer.add(first, last, tally, regardless=self._regardless)
+            self._regardless = False
             if outcome == "lost":
                 self._take_back(added)
                 return False
@@ -276,26 +282,6 @@ class Outbox:
                 return True
             self._confirmed_number = added
             batches = [batch for batch in batches if batch.number > added]
-
-    def _run(self, first: int, last: int, keys: list[str], acts: str) -> tuple[str, int, list[str]]:
-        """The script's outcome, the last number that it has added, and the acts that it refused."""
-        args: list[str | int | float] = [
-            first,
-            last,
-            REMEMBERED_SECONDS,
-            acts,
-            self._memory,
-            uuid.uuid4().hex,
-        ]
-        args += ["regardless"] if self._regardless else []
-        with translating_errors():
-            answer: list[Any] = self._commit([*self._keys, *keys], args)
-        outcome, added, memory, *refused = answer
-        if self._memory not in ("", memory):
-            logger.warning("Redis is empty, or another one than before: what it counted is gone")
-            self._has_lost = True
-        self._memory, self._regardless = memory, False
-        return outcome, added, refused
 
     def _take_back(self, added: int) -> None:
         """Redis has no more than that of what it had confirmed. What the journal has of the rest is the
@@ -321,10 +307,3 @@ class Outbox:
         self._in_memory = [batch for batch in self._in_memory if batch.number > last]
         self._sent_to = max([self._sent_to, *(batch.end for batch in batches if batch.end is not None)])
         self._confirmed_number = last
-
-    def _complain(self, refused: Sequence[str]) -> None:
-        """Say once of each counter that what was added to it is lost: it holds no number."""
-        for act in refused:
-            if act not in self._complained:
-                self._complained.add(act)
-                logger.error("a counter takes no increments: %s", act)

@@ -80,7 +80,11 @@ end
 
 -- Gives back whatever a call holds, of which nobody knows how much it is.
 function act.drop(holds, budget, call)
-  for _, member in ipairs(redis.call('ZRANGE', holds, 0, -1)) do
+  local members = redis.pcall('ZRANGE', holds, 0, -1)
+  if members.err then
+    return members
+  end
+  for _, member in ipairs(members) do
     if string.sub(member, 1, #call + 1) == call .. ':' then
       return act.free(holds, budget, member, string.sub(member, #call + 2))
     end

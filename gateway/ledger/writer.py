@@ -1,0 +1,85 @@
+"""One writer as Redis knows it: by the number of the last of its batches that has been added."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from gateway.ledger.connection import translating_errors
+from gateway.ledger.names import Names
+from gateway.ledger.scripts import Script
+from gateway.ledger.tally import Tally
+
+REMEMBERED_SECONDS = 400 * 24 * 3600  # no journal is that old
+
+logger = logging.getLogger(__name__)
+
+
+class Writer:
+    """Adds batches to the counters by `lua/commit.lua`. `memory` is the name of the memory of the Redis that
+    was met last, empty before; `has_new_memory` says that it was another one before, until somebody clears
+    it."""
+
+    def __init__(self, client: redis.Redis, names: Names, name: str) -> None:
+        self.memory = ""
+        self.has_new_memory = False
+        self._redis = client
+        self._keys = [names.writer(name), names.memory]
+        self._commit = Script(client, "commit")
+        self._complained: set[str] = set()
+
+    def add(self, first: int, last: int, tally: Tally, *, regardless: bool = False) -> tuple[str, int]:
+        """Add the batches from `first` to `last`, `tally` being their sum. The script's outcome, and the
+        number of the last batch that has been added.
+
+        :raises LedgerUnavailable: when they may not have been added
+        """
+        keys, acts = tally.script_input()
+        return self._run(first, last, keys, json.dumps(acts), "regardless" if regardless else "")
+
+    def look(self, confirmed: int) -> tuple[str, int]:
+        """The same without adding anything; Redis has to write all the same.
+
+        :raises LedgerUnavailable:
+        """
+        return self._run(confirmed + 1, confirmed, [], "", "")
+
+    def forget(self) -> None:
+        """Have Redis forget the number.
+
+        :raises LedgerUnavailable:
+        """
+        with translating_errors():
+            self._redis.delete(self._keys[0])
+
+    def _run(self, first: int, last: int, keys: list[str], acts: str, how: str) -> tuple[str, int]:
+        args: list[str | int | float] = [
+            first,
+            last,
+            REMEMBERED_SECONDS,
+            acts,
+            self.memory,
+            uuid.uuid4().hex,
+            how,
+        ]
+        with translating_errors():
+            answer: list[Any] = self._commit([*self._keys, *keys], args)
+        outcome, added, memory, *refused = answer
+        if self.memory not in ("", memory):
+            logger.warning("Redis is empty, or another one than before: what it counted is gone")
+            self.has_new_memory = True
+        self.memory = memory
+        self._complain(refused)
+        return outcome, added
+
+    def _complain(self, refused: Sequence[str]) -> None:
+        """Say once of each counter that what was added to it is lost: it holds no number."""
+        for act in refused:
+            if act not in self._complained:
+                self._complained.add(act)
+                logger.error("a counter takes no increments: %s", act)
