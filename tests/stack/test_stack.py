@@ -99,17 +99,42 @@ def test_the_readmes_python_example_runs(fresh: Compose) -> None:
     assert ran.stdout == "CheapModel 23\n"
 
 
+def test_the_readmes_key_pays_for_its_call_and_is_revoked(fresh: Compose) -> None:
+    (session,) = examples("Keys and budgets", "sh")
+    script = session.replace("docker compose", f"docker compose --project-name {fresh.project}")
+    script = script.replace("http://localhost:8080", fresh.url()).replace("\ndocker", "\necho; docker")
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'{script}echo "$key"'], capture_output=True, text=True, check=True
+    )
+    shown = ran.stdout
+    assert json.loads(shown.splitlines()[0])["model"] == "CheapModel"
+    (listed,) = [line for line in shown.splitlines() if " app " in line]
+    for fact in ("active", "$5 month", "$0.000005"):
+        assert fact in listed
+    key = shown.splitlines()[-1]
+    body = {"messages": [{"role": "user", "content": SHORT}]}
+
+    def is_refused() -> bool:
+        headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
+        answer = requests.post(f"{fresh.url()}/v1/chat/completions", json=body, headers=headers, timeout=30)
+        return answer.status_code == 401
+
+    assert eventually(is_refused, 1)
+
+
 def test_the_readmes_inspection_shows_the_counters(fresh: Compose) -> None:
     fresh.chat(SHORT)
     fresh.chat(LONG)
     (session,) = examples("Look inside", "sh")
     script = session.replace("docker compose", f"docker compose --project-name {fresh.project}")
     script = script.replace("http://localhost:8081", fresh.url(8081))
+    script = script.replace("http://localhost:8080", fresh.url())
     shown = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout
     assert "2\n0.000185\n0.000239\n" in shown
     assert "gateway:model:ExpensiveModel:output_tokens\n" in shown
     assert "\n0.000005\n" in shown
     assert '"calls": 1' in shown
+    assert 'llm_gateway_degraded{reason="ledger_unavailable"} 0.0\n' in shown
     assert '"message": "request"' in shown
 
 
@@ -287,7 +312,7 @@ def test_a_bad_setting_stops_the_container_with_one_line(stack: Compose, setting
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-def test_a_real_key_is_not_published_to_the_network(images: None) -> None:
+def test_a_real_key_is_not_published_to_the_network_where_anybody_could_use_it(images: None) -> None:
     compose = Compose(settings={"GATEWAY_BIND": "0.0.0.0", "LLM_GATEWAY_API_KEY": "sk-test"})
     ran = compose("run", "--rm", "--no-deps", "gateway", check=False)
     compose.remove()
