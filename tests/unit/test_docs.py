@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import click
 import pytest
 from honcho.environ import parse
 
 from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.keys.commands import keys_commands
 from gateway.models_file import load_catalog
 from gateway.router import choose
 from gateway.schema.chat import parse_chat_request
@@ -17,6 +21,10 @@ from gateway.schema.prompts import parse_embedding_request
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
+KEYS = (ROOT / "docs" / "keys.md").read_text()
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PICTURES = sorted((ROOT / "docs").glob("*.svg"))
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -87,3 +95,55 @@ def test_the_documentation_names_every_setting() -> None:
     documented = (ROOT / "README.md").read_text() + (ROOT / "docs" / "settings.md").read_text()
     settings = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', config)) - {"CHEAP_MODEL", "EXPENSIVE_MODEL"}
     assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
+
+
+def test_the_page_on_keys_names_every_command_and_option() -> None:
+    options = {
+        option
+        for command in keys_commands.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
+    assert [name for name in keys_commands.commands if f"| `{name}" not in KEYS] == []
+    assert [option for option in sorted(options) if f"`{option}`" not in KEYS] == []
+
+
+def test_the_page_on_keys_names_every_admin_route() -> None:
+    paths = json.loads((ROOT / "gateway" / "openapi.json").read_text())["paths"]
+    admin = {path: operations for path, operations in paths.items() if path.startswith("/admin/")}
+    assert len(admin) > 3
+    for path, operations in admin.items():
+        rows = [line for line in KEYS.splitlines() if line.startswith("|") and f"{path}`" in line]
+        documented = {method for row in rows for method in re.findall(r"[A-Z]{3,}", row.split("|")[1])}
+        assert documented == {method.upper() for method in operations if method != "parameters"}, path
+
+
+def test_the_codes_of_the_page_on_keys_are_errors_with_that_status() -> None:
+    told = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", KEYS, flags=re.MULTILINE)
+    codes = {(str(error.status), error.code) for error in GatewayError.__subclasses__()}
+    assert len(told) > 5
+    assert [row for row in told if row not in codes] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_page_or_a_picture_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(((?!https?:)[^)#]*\.(?:md|svg))(?:#[^)]*)?\)", page.read_text())
+    links = [link for link in links if link != CONTRIBUTING.name]  # which the image lacks
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_a_picture_needs_nothing_from_elsewhere_and_says_in_words_what_it_shows(picture: Path) -> None:
+    text = picture.read_text()
+    root = ElementTree.fromstring(text)  # noqa: S314 - our own file
+    assert len(root.attrib["aria-label"]) > 50
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"href|@import|url\((?!#)|<script|<image", text)
+
+
+@pytest.mark.skipif(not CONTRIBUTING.exists(), reason="the image has no CONTRIBUTING.md")
+def test_the_table_of_where_things_are_names_files_that_there_are() -> None:
+    paths = re.findall(r"`([\w./]+/[\w./]*)`", CONTRIBUTING.read_text())
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists()] == []
