@@ -29,6 +29,7 @@ IDLE_SECONDS = 3.0
 # By the number of clients, how many requests they send.
 REQUESTS = {1: 400, 64: 4000}
 WORKERS = 2
+NO_KEY, KEY = "no key", "key with budget and limits"
 # What clients send for one round trip, in either way of counting: a script, or the end of a transaction.
 ROUND_TRIPS = ("evalsha", "exec")
 START = 'cd "$0" && exec "$1" -m gateway'
@@ -61,7 +62,7 @@ def main(checkouts: list[Path]) -> None:
             models = {"CHEAP_MODEL_URL": f"{cheap.url}/v1", "EXPENSIVE_MODEL_URL": f"{dear.url}/v1"}
             for checkout in [ROOT, *checkouts]:
                 here = checkout == ROOT
-                for what in ("no key", "key with budget and limits") if here else ("no key",):
+                for what in (NO_KEY, KEY) if here else (NO_KEY,):
                     for clients in REQUESTS:
                         costs = [measure(checkout, folder, models, what, clients) for _ in range(ROUNDS)]
                         report(f"{'this' if here else checkout.name}, {what}", clients, costs)
@@ -82,13 +83,15 @@ def report(what: str, clients: int, costs: list[Cost]) -> None:
 def measure(checkout: Path, folder: Path, models: dict[str, str], what: str, clients: int) -> Cost:
     """What one request costs in a gateway and a Redis of its own."""
     with tempfile.TemporaryDirectory(dir=folder) as text, redis_server(Path(text)) as server:
-        settings = {"REDIS_URL": server.url, "GATEWAY_ADMIN_KEY": ADMIN_KEY, **models}
+        settings = {"REDIS_URL": server.url, **models}
+        if what != NO_KEY:
+            settings["GATEWAY_ADMIN_KEY"] = ADMIN_KEY
         with (
             gateway_of(checkout, Path(text), settings) as gateway,
             redis.Redis.from_url(server.url) as client,
         ):
             headers = None
-            if what != "no key":
+            if what != NO_KEY:
                 _, headers = create_key(gateway.url, budget_usd="1000000", rpm=10**6, tpm=10**9)
             run_load([gateway.url], clients=clients, requests=200, body=body, headers=headers)  # warm
             begun, before = time.monotonic(), cost_so_far(gateway, client)
