@@ -56,7 +56,27 @@ class Exchange:
 
         :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
         """
-        assert self.route is not None and self.reservation is not None  # noqa: S101, PT018 - as above
+        entry, reservation = self._entry(usage, answered=answered, failed=failed)
+        ledger.settle(reservation, entry)
+        self.recorded = True
+
+    def settle_left(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
+        """The same for a call that broke off. Where its client has left, so that nobody waits for the bill,
+        `usage` is an estimate and the provider can be asked, it is what that says.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        assert self.route is not None  # noqa: S101 - only what was routed is billed
+        if self.client_left and usage.estimated and self.route.model.bill_path is not None:
+            entry, reservation = self._entry(usage, answered=answered, failed=failed)
+            ledger.settle_when_known(reservation, entry)
+            self.recorded = True
+        else:
+            self.settle(ledger, usage, answered=answered, failed=failed)
+
+    def _entry(self, usage: Usage, *, answered: bool, failed: bool) -> tuple[Entry, Reservation]:
+        assert self.route is not None  # noqa: S101 - as above
+        assert self.reservation is not None  # noqa: S101 - as above
         cost = self.charge(usage)
         entry = Entry(
             model=self.route.model.name,
@@ -66,8 +86,7 @@ class Exchange:
             cost=cost,
             baseline_cost=self._baseline_cost(self.route, usage, cost) if answered else Decimal(0),
         )
-        ledger.settle(self.reservation, entry)
-        self.recorded = True
+        return entry, self.reservation
 
     @staticmethod
     def _baseline_cost(route: Route, usage: Usage, cost: Decimal) -> Decimal:

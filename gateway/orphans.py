@@ -24,7 +24,6 @@ from gateway.upstream import Upstream
 NEVER_CAME_SECONDS = 3.0
 # How long a provider is asked that does not answer, or says that the call is running.
 ASK_SECONDS = 600.0
-MOST_REMEMBERED = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -55,25 +54,33 @@ class Orphans:
             return _estimate(model, baseline, record)
         now = time.monotonic()
         search = self._searches.setdefault(call, _Search(now))
-        found = self._ask(call, model, baseline, search, now)
+        found = self._ask(call, record, model, baseline, search)
         if found is None and now - search.since > ASK_SECONDS:
             found = _estimate(model, baseline, record)
         if found is not None:
             del self._searches[call]
         return found
 
-    def _ask(self, call: str, model: Model, baseline: Model, search: _Search, now: float) -> FoundBill | None:
+    def _ask(
+        self, call: str, record: Record, model: Model, baseline: Model, search: _Search
+    ) -> FoundBill | None:
+        now = time.monotonic()
         try:
             stated = self._upstream.bill_of(model, call)
         except UpstreamError:
             return None
         if stated is None:
+            return _estimate(model, baseline, record)
+        if "error" in stated:
             search.unknown_since = search.unknown_since or now
             never_came = now - search.unknown_since >= NEVER_CAME_SECONDS
             return FoundBill(None, stated=True) if never_came else None
         if stated.get("state") != "ended":
             return None
-        return FoundBill(_entry(model, baseline, stated), stated=True)
+        try:
+            return FoundBill(_entry(model, baseline, stated), stated=True)
+        except (LookupError, TypeError, ValueError, ArithmeticError):
+            return _estimate(model, baseline, record)
 
 
 def _entry(model: Model, baseline: Model, stated: Mapping[str, Any]) -> Entry | None:

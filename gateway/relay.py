@@ -203,6 +203,9 @@ class Relay:
         if self._settled:
             return
         try:
-            self._settle(self._usage(), failed=failed)
+            usage = self._usage()
+            self._settled = True
+            self._passage.learn(usage)
+            self._exchange.settle_left(self._ledger, usage, answered=True, failed=failed)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

@@ -225,7 +225,7 @@ def failed_usage(way: Passage, error: UpstreamError) -> Usage:
 def record_unanswered(exchange: Exchange, usage: Usage, *, failed: bool) -> None:
     """Count a call that gave no answer. The client is told why that was, even if the count fails too."""
     try:
-        exchange.settle(gateway().ledger, usage, answered=False, failed=failed)
+        exchange.settle_left(gateway().ledger, usage, answered=False, failed=failed)
     except LedgerUnavailable:
         current_app.logger.warning(
             "a call without an answer was not counted", extra={"request_id": exchange.request_id}

@@ -33,6 +33,7 @@ MAX_ANSWER_BYTES = 256 * 2**20  # thousands of embeddings take a hundred million
 LONGEST_MESSAGE = 2000  # characters
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
+CALL_NOT_FOUND = "call_not_found"
 BILL_TIMEOUT = (2.0, 5.0)  # to connect, and between two bytes; who is late is asked again
 
 
@@ -151,10 +152,10 @@ class Upstream:
         return Answer(counted, values, upstream_headers(response.headers, model.api_key))
 
     def bill_of(self, model: Model, call: str) -> dict[str, Any] | None:
-        """What `model`'s provider says of one call, by its `bill_path`, amounts as `Decimal`; None where it
-        does not know the call.
+        """What `model`'s provider says of one call, by its `bill_path`, amounts as `Decimal`: an object with
+        a `state`, or an error whose code is `call_not_found`; None from a provider that tells no bills.
 
-        :raises UpstreamError: where it says nothing of use
+        :raises UpstreamError: where it says nothing of use now
         """
         parts = urlsplit(model.base_url)
         url = f"{parts.scheme}://{parts.netloc}{(model.bill_path or '').replace('{call_id}', call)}"
@@ -170,15 +171,15 @@ class Upstream:
             body, failure = _received(response, bytearray())
         if failure is not None:
             raise failure
-        if response.status_code == 404:
-            return None
         try:
             stated = json.loads(body, parse_float=Decimal)
         except (ValueError, RecursionError):
             stated = None
-        if response.status_code != 200 or not isinstance(stated, dict):
-            raise UpstreamError(f"{model.name} did not say what it billed.")
-        return stated
+        if isinstance(stated, dict) and (response.status_code == 200 or CALL_NOT_FOUND in str(stated)):
+            return stated
+        if response.status_code < 500:
+            return None
+        raise UpstreamError(f"{model.name} did not say what it billed.")
 
     def _post(
         self, model: Model, path: str, body: BytesIO, *, stream: bool, headers: Mapping[str, str]

@@ -20,6 +20,7 @@ from gateway.ledger.connection import translating_errors
 from gateway.ledger.entry import Entry, tally_of
 from gateway.ledger.health import Health
 from gateway.ledger.journal import JournalUnwritable
+from gateway.ledger.late_bills import LateBills
 from gateway.ledger.names import Names
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.recovery import BillOf, Recovery
@@ -62,6 +63,7 @@ class Ledger:
             refuse_without_redis=refuse_without_redis,
         )
         self._totals = TotalsReader(client, names)
+        self._late_bills: LateBills | None = None
 
     def start(self, bill_of: BillOf) -> None:
         """Keep a journal and holds alive, and take over what dead workers have left, from now on. `bill_of`
@@ -69,6 +71,7 @@ class Ledger:
         self._open_journal()
         self._committer.start()
         self._reservations.start()
+        self._late_bills = LateBills(bill_of, self.settle)
         if self._directory is not None:
             Recovery(self._client, self._names, self._directory, self._committer, bill_of).start()
 
@@ -94,12 +97,26 @@ class Ledger:
                 tally.expire(budget.key, budget.kept_until)
         self._end(reservation, tally, entry.usage.input_tokens + entry.usage.output_tokens)
 
-    def release(self, reservation: Reservation) -> None:
-        """Give back what was held for a call that cost nothing. Does nothing for one that is over.
+    def settle_when_known(self, reservation: Reservation, estimate: Entry) -> None:
+        """The same for a call that broke off, once its provider, who can be asked, has told what it costs;
+        until then it stays open.
 
         :raises LedgerUnavailable: see `settle`
         """
-        self._end(reservation, Tally(), 0)
+        if self._late_bills is None:
+            self.settle(reservation, estimate)
+        elif not reservation.is_over:
+            reservation.awaits_bill = True
+            self._late_bills.expect(reservation, estimate)
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was held for a call that cost nothing. Does nothing for one that is over, or whose
+        bill is awaited.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        if not reservation.awaits_bill:
+            self._end(reservation, Tally(), 0)
 
     def record(self, entry: Entry) -> None:
         """Count a call that nothing was reserved for.

@@ -47,7 +47,7 @@ class Names:
         return f"{self.prefix}:void:{call}"
 
     def rate(self, key_id: str) -> str:
-        """Hash: a key's requests and tokens of this minute and the last."""
+        """Hash: a key's requests and tokens of each second of the last minute."""
         return f"{self.prefix}:rate:{key_id}"
 
     def key(self, key_id: str) -> str:

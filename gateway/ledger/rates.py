@@ -1,9 +1,5 @@
-"""Rate limits per key, in requests and tokens of a sliding minute: what `lua/reserve.lua` counts, in figures
-for clients.
-
-The sliding minute is this clock minute and as much of the last one's count as still lies within 60 seconds,
-taken as evenly spread.
-"""
+"""Limits per key, in requests and tokens of any 60 seconds: what `lua/reserve.lua` counts, in figures for
+clients."""
 
 from __future__ import annotations
 
@@ -14,39 +10,37 @@ from dataclasses import dataclass
 from gateway.keys.virtual_key import VirtualKey
 from gateway.ledger.reservation import RateState
 
-SECONDS = 60.0
-
 
 @dataclass(frozen=True)
-class Minute:
-    """What was used within the last 60 s, and of that in this clock minute, of which `passed` seconds are
-    over, before the call in question."""
+class Usage:
+    """What was used within the last minute before a call: `used`, and the seconds until all of that is
+    forgotten, of `requests` and of `tokens`; the seconds until there is room where there is none, None where
+    there never will be; and the `second` in which the call was counted."""
 
-    used: dict[str, float]
-    current: dict[str, float]
-    passed: float
-    number: int
+    used: dict[str, int]
+    reset: dict[str, float]
+    seconds_until_room: float | None
+    second: int
 
     @classmethod
-    def read(cls, values: Sequence[str]) -> Minute:
-        """From the end of the script's answer."""
-        requests, tokens, passed, own_requests, own_tokens, number = (float(each or 0) for each in values)
+    def read(cls, values: Sequence[str]) -> Usage:
+        """From the end of the script's answer; nothing was used where that has no figures."""
+        requests, tokens, reset_requests, reset_tokens, wait, second = values
         return cls(
-            {"requests": requests, "tokens": tokens},
-            {"requests": own_requests, "tokens": own_tokens},
-            passed,
-            int(number),
+            {"requests": int(float(requests or 0)), "tokens": int(float(tokens or 0))},
+            {"requests": float(reset_requests or 0), "tokens": float(reset_tokens or 0)},
+            float(wait) if wait else None,
+            int(second or 0),
         )
 
 
-def rate_states(key: VirtualKey, minute: Minute, requests: int, tokens: int) -> dict[str, RateState]:
+def rate_states(key: VirtualKey, usage: Usage, requests: int, tokens: int) -> dict[str, RateState]:
     """The state of each of a key's limits after what is counted of a call."""
     states = {}
     for name, limit, taken in (("requests", key.rpm, requests), ("tokens", key.tpm, tokens)):
         if limit:
-            # This minute's count leaves the window with the next one.
-            reset = 2 * SECONDS - minute.passed
-            states[name] = RateState(limit, max(0, int(limit - minute.used[name] - taken)), reset)
+            reset = 60.0 if taken else usage.reset[name]
+            states[name] = RateState(limit, max(0, limit - usage.used[name] - taken), reset)
     return states
 
 
@@ -65,24 +59,3 @@ def _duration(seconds: float) -> str:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def seconds_until_room(minute: Minute, name: str, limit: int, wanted: int) -> float | None:
-    """How long it takes until `wanted` more fit below a limit, if nothing else is used; None where they never
-    will."""
-    if wanted > limit:
-        return None
-    current = minute.current[name]
-    left = SECONDS - minute.passed
-    before = max(0.0, minute.used[name] - current) / (left / SECONDS) if left else 0.0
-    room = limit - wanted
-    if current <= room:
-        return _until_decayed(before, room - current, minute.passed)
-    return left + _until_decayed(current, room, 0.0)
-
-
-def _until_decayed(count: float, room: float, passed: float) -> float:
-    """Seconds until no more than `room` of the last minute's `count` lies within the window."""
-    if count <= room:
-        return 0.0
-    return max(0.0, SECONDS * (1 - room / count) - passed)

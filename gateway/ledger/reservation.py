@@ -60,15 +60,16 @@ class RateState:
 @dataclass
 class Reservation:
     """A call that may be made. `usd` is what is held for it in each of its budgets, as Redis has it, None
-    where nothing is; `minute` is the one whose tokens it was counted in. It is over once it has been settled
-    or released."""
+    where nothing is; `counted_in` is the second in which its tokens were counted. It is over once it has been
+    settled or released."""
 
     call: Call
     budgets: tuple[BudgetWindow, ...] = ()
     usd: str | None = None
-    minute: int | None = None
+    counted_in: int | None = None
     rates: dict[str, RateState] = field(default_factory=dict)
     is_over: bool = False
+    awaits_bill: bool = False
 
     @property
     def affordable(self) -> Decimal | None:

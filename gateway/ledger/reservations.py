@@ -9,20 +9,18 @@ from datetime import UTC, datetime
 
 import gevent
 import redis
-from gevent.lock import BoundedSemaphore
 
 from gateway.errors import InsufficientQuota, LedgerUnavailable, RateLimitExceeded
 from gateway.ledger.committer import Committer
 from gateway.ledger.connection import translating_errors
 from gateway.ledger.journal import JournalUnwritable
 from gateway.ledger.names import Names
-from gateway.ledger.rates import Minute, rate_headers, rate_states, seconds_until_room
+from gateway.ledger.rates import Usage, rate_headers, rate_states
 from gateway.ledger.reservation import BudgetWindow, Call, Reservation, windows_of
+from gateway.ledger.script_group import ScriptGroup
 from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally
 
-AT_ONCE = 32  # reservations of a worker on their way to Redis; the others wait here, where it costs nothing
-LATE_SECONDS = 0.02
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
 RENEW_AT_ONCE = 200
 SPENT_FOR_GOOD_SECONDS = 24 * 3600  # what is said of a budget without a next period
@@ -48,13 +46,12 @@ class Reservations:
         self._names = names
         self._committer = committer
         self._health = committer.health
-        self._reserve = Script(client, "reserve")
+        self._reserve = ScriptGroup(Script(client, "reserve"), patience)
         self._renew = Script(client, "renew")
         self._patience = patience
         self._lease = lease
         self._wait = wait
         self._refuse_without_redis = refuse_without_redis
-        self._places = BoundedSemaphore(AT_ONCE)
         self._held: dict[str, Reservation] = {}
         committer.outbox.restore = self._restore
 
@@ -98,9 +95,9 @@ class Reservations:
         for budget in reservation.budgets if reservation.usd is not None else ():
             tally.free(budget.holds, budget.key, reservation.member, reservation.usd or "0")
         call = reservation.call
-        if reservation.minute is not None and call.tenant.key and used_tokens != call.tokens:
+        if reservation.counted_in is not None and call.tenant.key and used_tokens != call.tokens:
             rate = self._names.rate(call.tenant.key.id)
-            tally.correct_tokens(rate, reservation.minute, used_tokens - call.tokens)
+            tally.correct_tokens(rate, reservation.counted_in, used_tokens - call.tokens)
 
     def _hold(self, reservation: Reservation, wait: bool) -> None:
         key = reservation.call.tenant.key
@@ -128,16 +125,16 @@ class Reservations:
         deadline, pause = time.monotonic() + (self._wait if wait else 0), FIRST_PAUSE
         while True:
             outcome, usd, index, *rate = self._ask(reservation)
-            minute = Minute.read(rate)
+            usage = Usage.read(rate)
             key = reservation.call.tenant.key
             if outcome == "held":
                 reservation.usd = usd if reservation.budgets else None
                 if key is not None and (key.rpm or key.tpm):
-                    reservation.minute = minute.number
-                    reservation.rates = rate_states(key, minute, 1, reservation.call.tokens)
+                    reservation.counted_in = usage.second
+                    reservation.rates = rate_states(key, usage, 1, reservation.call.tokens)
                 return
             if outcome in ("requests", "tokens") and key is not None:
-                raise _rate_limit_exceeded(outcome, reservation.call, minute)
+                raise _rate_limit_exceeded(outcome, reservation.call, usage)
             if outcome == "void":
                 raise LedgerUnavailable(UNCHECKED)
             short = reservation.budgets[int(index) - 1]
@@ -161,22 +158,9 @@ class Reservations:
         for budget in reservation.budgets:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
-        with self._places:
-            if not self._health.is_well:
-                raise LedgerUnavailable(UNCHECKED)
-            started = time.monotonic()
-            try:
-                return self._reserve_within_patience(keys, [*args, "", *budgets])
-            except LedgerUnavailable as error:
-                late = time.monotonic() - started - self._patience
-                if not isinstance(error.__cause__, redis.TimeoutError) or late < LATE_SECONDS:
-                    raise
-                # This worker was late itself, and the answer may have been there.
-                return self._reserve_within_patience(keys, [*args, "again", *budgets])
-
-    def _reserve_within_patience(self, keys: list[str], args: list[str | int | float]) -> list[str]:
-        with translating_errors(self._patience):
-            answer: list[str] = self._reserve(keys, args)
+        if not self._health.is_well:
+            raise LedgerUnavailable(UNCHECKED)
+        answer: list[str] = self._reserve(keys, [*args, *budgets])
         return answer
 
     def _void(self, reservation: Reservation) -> None:
@@ -226,17 +210,16 @@ def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:
     )
 
 
-def _rate_limit_exceeded(outcome: str, call: Call, minute: Minute) -> RateLimitExceeded:
+def _rate_limit_exceeded(outcome: str, call: Call, usage: Usage) -> RateLimitExceeded:
     key = call.tenant.key
     assert key is not None  # noqa: S101 - only keys have limits
     limit = (key.rpm if outcome == "requests" else key.tpm) or 0
-    wanted = 1 if outcome == "requests" else call.tokens
-    seconds = seconds_until_room(minute, outcome, limit, wanted)
-    told = rate_headers(rate_states(key, minute, 0, 0))
+    seconds = usage.seconds_until_room
+    told = rate_headers(rate_states(key, usage, 0, 0))
     message = f"This key is limited to {limit} {outcome} per minute."
     if seconds is None:
         raise RateLimitExceeded(
-            f"{message} This request alone needs about {wanted}.",
+            f"{message} This request alone needs about {call.tokens}.",
             limit=outcome,
             headers={"Retry-After": "60", "X-Should-Retry": "false", **told},
         )

@@ -48,9 +48,9 @@ class Tally:
         """Mark a reservation as given up, for so long."""
         self.acts.append(("void", [key], [str(seconds)]))
 
-    def correct_tokens(self, key: str, minute: int, difference: int) -> None:
-        """Correct the tokens of a rate limit's minute."""
-        self.acts.append(("tokens", [key], [str(minute), str(difference)]))
+    def correct_tokens(self, key: str, second: int, difference: int) -> None:
+        """Correct the tokens that a limit has counted in a second."""
+        self.acts.append(("tokens", [key], [str(second), str(difference)]))
 
     def script_input(self) -> tuple[list[str], list[Act]]:
         """The keys, and the acts by the index in Lua that a key has behind the first two of

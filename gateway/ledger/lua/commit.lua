@@ -29,8 +29,12 @@ local before = redis.call('GET', KEYS[1])
 local added = tonumber(before or (is_other and first - 1 or 0))
 local is_missing = added < first - 1 and not is_other
 
+if is_missing and ARGV[7] == 'regardless' then
+  added, is_missing = first - 1, false
+end
+
 local outcome = 'added'
-if is_missing and ARGV[7] ~= 'regardless' then
+if is_missing then
   outcome = 'lost'
 elseif ARGV[4] == '' or added >= last then
   outcome = 'known'
@@ -97,15 +101,10 @@ function act.void(key, seconds)
   return redis.pcall('SET', key, '1', 'EX', seconds)
 end
 
--- Corrects the tokens that a call was taken to need within its minute.
-function act.tokens(key, minute, difference)
-  local current = tonumber(redis.pcall('HGET', key, 'minute') or nil)
-  if current == tonumber(minute) then
-    return redis.pcall('HINCRBY', key, 'tokens', difference)
-  elseif current == tonumber(minute) + 1 then
-    return redis.pcall('HINCRBY', key, 'tokens_before', difference)
-  end
-  return 0
+-- Corrects the tokens that a call was taken to need, as long as its second counts.
+function act.tokens(key, second, difference)
+  local known = redis.pcall('HEXISTS', key, 't' .. second)
+  return known == 1 and redis.pcall('HINCRBY', key, 't' .. second, difference) or known
 end
 
 local acts = cjson.decode(ARGV[4])

@@ -2,7 +2,8 @@
 -- all of it or nothing.
 --
 -- KEYS[1]    the mark that this reservation was given up
--- KEYS[2]    the hash of the rate limits (unused where ARGV[5] and ARGV[6] are empty)
+-- KEYS[2]    the hash of what the limits count, `rSECOND` requests and `tSECOND` tokens of each second of the
+--            last minute (unused where ARGV[5] and ARGV[6] are empty)
 -- KEYS[3..]  for each budget its hash, with `spent` and `held` in USD, and the sorted set of its holds,
 --            `CALL:USD` each by the time at which it lapses
 -- ARGV[1]    the call's id
@@ -10,17 +11,15 @@
 -- ARGV[4]    seconds after which a hold lapses that is not renewed
 -- ARGV[5]    requests per minute, ARGV[6] tokens per minute, each empty for no limit
 -- ARGV[7]    tokens that the call is taken to need
--- ARGV[8]    `again` for a reservation that Redis may have got before
--- ARGV[9..]  for each budget its limit in USD and the time in seconds since 1970 at which its hash and its
+-- ARGV[8..]  for each budget its limit in USD and the time in seconds since 1970 at which its hash and its
 --            holds may go, 0 for never
 --
--- Returns {outcome, USD held in each budget, index of the budget that is short, requests and tokens used
--- within the minute before this call, seconds of the minute that have passed, requests and tokens of this
--- minute alone, number of the minute}; what is not known yet is empty. Outcomes: `held`; `spent`: a budget no
--- longer has the least; `busy`: it has, but others hold it now; `requests`, `tokens`: over that limit;
--- `void`: given up before.
--- The rate is that of a sliding minute: this minute's and as much of the last one's as still lies within 60 s.
--- A call that is held already, and asks again, is told what it holds.
+-- Returns {outcome, USD held in each budget, index of the budget that is short, requests and tokens used within
+-- the last minute before this call, seconds until all of those requests and all of those tokens are forgotten,
+-- seconds until there is room in the limit that is short, second in which this call is counted}; what is not
+-- known yet is empty. Outcomes: `held`; `spent`: a budget no longer has the least; `busy`: it has, but others
+-- hold it now; `requests`, `tokens`: over that limit; `void`: given up before.
+-- A second is forgotten when all of it is a minute old, so that no minute ever has more than a limit.
 
 local call = ARGV[1]
 local most, least, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -34,43 +33,50 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'void', '', '', '', '', '', '', '', ''}
 end
 
-local minute = math.floor(now / 60)
-local passed = now - minute * 60
-local rate = {requests = 0, tokens = 0, requests_before = 0, tokens_before = 0}
+local second = math.floor(now)
+local used = {r = 0, t = 0}
+local counts = {r = {}, t = {}} -- of each second
 local limited = rpm or tpm
 if limited then
-  local stored = redis.call('HMGET', KEYS[2], 'minute', 'requests', 'tokens', 'requests_before', 'tokens_before')
-  local stored_minute = tonumber(stored[1] or '-1')
-  if stored_minute == minute then
-    rate.requests, rate.tokens = tonumber(stored[2] or '0'), tonumber(stored[3] or '0')
-    rate.requests_before, rate.tokens_before = tonumber(stored[4] or '0'), tonumber(stored[5] or '0')
-  elseif stored_minute == minute - 1 then
-    rate.requests_before, rate.tokens_before = tonumber(stored[2] or '0'), tonumber(stored[3] or '0')
-  end
-end
-local share = 1 - passed / 60
-local used_requests = rate.requests_before * share + rate.requests
-local used_tokens = rate.tokens_before * share + rate.tokens
-
-local function result(outcome, usd, index)
-  return {outcome, usd or '', index or '', tostring(used_requests), tostring(used_tokens), tostring(passed),
-    tostring(rate.requests), tostring(rate.tokens), string.format('%.0f', minute)}
-end
-
-local budgets = (#ARGV - 8) / 2
-if ARGV[8] == 'again' and budgets > 0 then
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
-    if string.sub(member, 1, #call + 1) == call .. ':' then
-      return result('held', string.sub(member, #call + 2))
+  local stored = redis.call('HGETALL', KEYS[2])
+  for index = 1, #stored, 2 do
+    local kind, at = string.sub(stored[index], 1, 1), tonumber(string.sub(stored[index], 2))
+    if at < second - 60 then
+      redis.call('HDEL', KEYS[2], stored[index])
+    else
+      local count = tonumber(stored[index + 1])
+      used[kind] = used[kind] + count
+      table.insert(counts[kind], {at, count})
     end
   end
 end
 
-if rpm and used_requests + 1 > rpm then
-  return result('requests')
+-- The seconds until no more than `room` of what was used is left.
+local function seconds_until(kind, room)
+  table.sort(counts[kind], function(one, other) return one[1] < other[1] end)
+  local left, forgotten_at = used[kind], now
+  for _, each in ipairs(counts[kind]) do
+    if left <= room then
+      break
+    end
+    left = left - each[2]
+    forgotten_at = each[1] + 61
+  end
+  return forgotten_at - now
 end
-if tpm and used_tokens + tokens > tpm then
-  return result('tokens')
+
+local function result(outcome, usd, index, wait)
+  return {outcome, usd or '', index or '', tostring(used.r), tostring(used.t), tostring(seconds_until('r', 0)),
+    tostring(seconds_until('t', 0)), tostring(wait or ''), string.format('%.0f', second)}
+end
+
+local budgets = (#ARGV - 7) / 2
+
+if rpm and used.r + 1 > rpm then
+  return result('requests', nil, nil, seconds_until('r', rpm - 1))
+end
+if tpm and used.t + tokens > tpm then
+  return result('tokens', nil, nil, tokens <= tpm and seconds_until('t', tpm - tokens))
 end
 
 local room, tightest, shared = most, nil, false
@@ -88,7 +94,7 @@ for index = 1, budgets do
   local budget = KEYS[1 + 2 * index]
   local state = redis.call('HMGET', budget, 'spent', 'held')
   local spent, held = tonumber(state[1] or '0'), tonumber(state[2] or '0')
-  local limit = tonumber(ARGV[7 + 2 * index])
+  local limit = tonumber(ARGV[6 + 2 * index])
   if spent + least > limit + BELOW_NOTICE then
     return result('spent', nil, index)
   end
@@ -113,15 +119,15 @@ for index = 1, budgets do
   if redis.call('ZADD', holds, now + lease, member) == 1 then
     redis.call('HINCRBYFLOAT', budget, 'held', amount)
   end
-  local ends = tonumber(ARGV[8 + 2 * index])
+  local ends = tonumber(ARGV[7 + 2 * index])
   if ends > 0 then
     redis.call('EXPIREAT', budget, ends)
     redis.call('EXPIREAT', holds, ends)
   end
 end
 if limited then
-  redis.call('HSET', KEYS[2], 'minute', minute, 'requests', rate.requests + 1, 'tokens', rate.tokens + tokens,
-    'requests_before', rate.requests_before, 'tokens_before', rate.tokens_before)
-  redis.call('EXPIRE', KEYS[2], 180)
+  redis.call('HINCRBY', KEYS[2], 'r' .. string.format('%.0f', second), 1)
+  redis.call('HINCRBY', KEYS[2], 't' .. string.format('%.0f', second), tokens)
+  redis.call('EXPIRE', KEYS[2], 120)
 end
 return result('held', amount)

@@ -1,0 +1,69 @@
+"""Bills of calls whose clients have left: what they cost is asked of the provider, where it can be asked,
+instead of being estimated at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import gevent
+
+from gateway.billing import NO_USAGE
+from gateway.errors import LedgerUnavailable
+from gateway.ledger.entry import Entry
+from gateway.ledger.recovery import BillOf
+from gateway.ledger.reservation import Reservation
+
+FIRST_LOOK_SECONDS = 0.05
+LOOK_EVERY_SECONDS = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class LateBills:
+    """The calls of one worker whose bills it waits for. What they hold stays held meanwhile; should the
+    worker die, they are open in its journal."""
+
+    def __init__(self, bill_of: BillOf, settle: Callable[[Reservation, Entry], None]) -> None:
+        self._bill_of = bill_of
+        self._settle = settle
+        self._awaited: list[tuple[Reservation, Entry]] = []
+        self._is_looking = False
+
+    def expect(self, reservation: Reservation, estimate: Entry) -> None:
+        """Settle a call once its bill is known, or by `estimate` where it cannot be found out."""
+        self._awaited.append((reservation, estimate))
+        if not self._is_looking:
+            self._is_looking = True
+            gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
+
+    def _run(self) -> None:
+        while self._awaited:
+            awaited, self._awaited = self._awaited, []
+            for reservation, estimate in awaited:
+                try:
+                    if not self._found(reservation, estimate):
+                        self._awaited.append((reservation, estimate))
+                except LedgerUnavailable:
+                    pass  # it is tried further where it waits
+                except Exception:
+                    logger.exception("the bill of a call cannot be found")
+                    self._settle(reservation, estimate)
+            if self._awaited:
+                gevent.sleep(LOOK_EVERY_SECONDS)
+        self._is_looking = False
+
+    def _found(self, reservation: Reservation, estimate: Entry) -> bool:
+        bill = self._bill_of(reservation.call.id, reservation.record())
+        if bill is None:
+            return False
+        entry = estimate
+        if bill.stated:
+            nothing = replace(
+                estimate, answered=False, usage=NO_USAGE, cost=Decimal(0), baseline_cost=Decimal(0)
+            )
+            entry = replace(bill.entry, failed=estimate.failed) if bill.entry is not None else nothing
+        self._settle(reservation, entry)
+        return True
