@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from gateway.billing import MOST_TOKENS
 from gateway.budget import OnBudget
 from gateway.cache_share import CacheShares
 from gateway.catalog import Catalog
@@ -103,7 +104,7 @@ def _reserve(
         tenant=tenant,
         most=most,
         least=least,
-        tokens=prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices,
+        tokens=min(prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices, MOST_TOKENS),
     )
     reservation = ledger.reserve(call, wait=least_tokens is not None)
     if worst is not None and reservation.affordable is not None and reservation.affordable < most:

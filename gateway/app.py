@@ -43,7 +43,7 @@ def create_app(
         ledger = Ledger(
             client,
             settings.redis_key_prefix,
-            journal_directory=settings.journal_directory,
+            journal_directory=settings.ledger_directory,
             patience=settings.redis_timeout,
             lease=settings.budget_hold,
             wait_for_budget=settings.budget_wait,
@@ -57,8 +57,8 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
     key_store = KeyStore(client, Names(settings.redis_key_prefix))
-    key_copy = None if settings.journal_directory is None else KeyCopy(settings.journal_directory)
-    keys = KeyRing(key_store, settings.gateway_budget, key_copy)
+    key_copy = None if settings.ledger_directory is None else KeyCopy(settings.ledger_directory)
+    keys = KeyRing(key_store, settings.gateway_budget, key_copy, patience=settings.redis_timeout)
     app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream, key_store, keys)
     app.register_blueprint(routes)
     app.register_blueprint(admin)
@@ -88,7 +88,10 @@ def _close_exchange(response: Response) -> Response:
         response.headers["X-Gateway-Policy"] = exchange.route.policy
         response.headers["X-Gateway-Reason"] = exchange.route.reason
         response.headers["X-Gateway-Attempts"] = str(exchange.attempts)
-    if exchange.reservation is not None:
+    if exchange.reservation is not None and exchange.reservation.rates:
+        # The key's own limits, without those of the provider's.
+        for name in [name for name, _ in response.headers if name.lower().startswith("x-ratelimit-")]:
+            del response.headers[name]
         response.headers.update(rate_headers(exchange.reservation.rates))
     if request.path not in PROBES or response.status_code >= 400:
         response.call_on_close(exchange.log)

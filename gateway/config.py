@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.budget import Budget, OnBudget
 from gateway.environment import Environment, InvalidSetting, base_url
@@ -83,6 +85,15 @@ class Settings:
     forward_mock_faults: bool
     log_level: str
     environ: Mapping[str, str] = field(repr=False, compare=False)
+
+    @property
+    def ledger_directory(self) -> Path | None:
+        """Where this gateway keeps its journals, apart from those of gateways that count elsewhere."""
+        if self.journal_directory is None:
+            return None
+        url = urlsplit(self.redis_url)
+        place = f"{url.hostname or ''}-{url.port or 6379}{url.path or '/0'}-{self.redis_key_prefix}"
+        return self.journal_directory / re.sub(r"[^A-Za-z0-9._-]", "_", place)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import Usage, usage_estimated
+from gateway.billing import MOST_USD, Usage, usage_estimated
 from gateway.catalog import Model
 from gateway.catalog_watch import CatalogWatch
 from gateway.errors import UpstreamError
@@ -44,6 +44,8 @@ class Orphans:
 
     def bill_of(self, call: str, record: Record) -> FoundBill | None:
         """See `BillOf`."""
+        if record.get("reserving"):
+            return FoundBill(None, stated=True)  # it was waiting for its budget, and never made
         models = {model.name: model for model in self._catalogs.current}
         model = models.get(record["model"])
         if model is None:
@@ -88,6 +90,8 @@ def _entry(model: Model, baseline: Model, stated: Mapping[str, Any]) -> Entry | 
         int(stated["input_tokens"]), int(stated["cached_input_tokens"]), int(stated["output_tokens"])
     )
     cost, answered = Decimal(stated["cost_usd"]), bool(stated["calls"])
+    if not cost.is_finite() or not 0 <= cost <= MOST_USD:
+        raise ValueError
     if not answered and not cost:
         return None
     return Entry(

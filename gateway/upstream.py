@@ -175,9 +175,9 @@ class Upstream:
             stated = json.loads(body, parse_float=Decimal)
         except (ValueError, RecursionError):
             stated = None
-        if isinstance(stated, dict) and (response.status_code == 200 or CALL_NOT_FOUND in str(stated)):
+        if isinstance(stated, dict) and (response.status_code == 200 or _code_of(stated) == CALL_NOT_FOUND):
             return stated
-        if response.status_code < 500:
+        if response.status_code < 500 and response.status_code not in (408, 429):
             return None
         raise UpstreamError(f"{model.name} did not say what it billed.")
 
@@ -246,6 +246,11 @@ def _refusal(model: Model, api: Api, response: requests.Response, body: bytes) -
             message = text_without_key(said, model.api_key)[:LONGEST_MESSAGE]
     usage = usage_stated(api, values) if isinstance(values, dict) else None
     return Refusal(response.status_code, told, message, headers, usage)
+
+
+def _code_of(values: dict[str, Any]) -> object:
+    error = values.get("error")
+    return error.get("code") if isinstance(error, dict) else None
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

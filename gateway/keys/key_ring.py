@@ -76,8 +76,10 @@ class KeyRing:
         copy: KeyCopy | None = None,
         *,
         size: int = SIZE,
+        patience: float | None = None,
     ) -> None:
         self._store = store
+        self._patience = patience
         self._copy = copy
         self._gateway_scopes: tuple[Scope, ...] = ()
         if gateway_budget is not None:
@@ -176,7 +178,8 @@ class KeyRing:
         with self._places:
             self._refuse_while_away()
             try:
-                return question()
+                with gevent.Timeout(self._patience, LedgerUnavailable(AWAY)):
+                    return question()
             except LedgerUnavailable:
                 self._set_away(True)
                 raise

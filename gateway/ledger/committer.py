@@ -23,6 +23,7 @@ from gateway.ledger.tally import Tally, sum_of
 TRY_AGAIN_SECONDS = 0.25
 LOOK_SECONDS = 2.0  # an idle worker looks whether Redis is there, and has what it had
 SYNC_SECONDS = 1.0
+TIDY_SECONDS = 1.0
 LATEST_SECONDS = 5.0  # the greenlet gives Redis up long before, if it runs at all
 UNCOUNTED = "The ledger cannot be reached, so no answer can be billed now."
 
@@ -47,10 +48,12 @@ class Committer:
         self.health = health
         self._patience = patience
         self._pending: list[_Entry] = []
+        self._unsafe: list[_Entry] = []  # that only memory has
         self._wake = Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._synced_to = 0
         self._synced_at = 0.0
+        self._tidied_at = 0.0
 
     def start(self) -> None:
         """Run from now on, in a greenlet of this worker."""
@@ -66,16 +69,19 @@ class Committer:
         self.start()
         entry = _Entry(tally, closes)
         self._pending.append(entry)
-        if not self.health.is_well:
-            self._write_pending()
-        else:
+        if self.health.is_well:
             self._wake.set()
-            if not entry.done.wait(2 * self._patience) and self.outbox.is_journaling:
-                # The greenlet is late, as on a busy machine. The journal takes it at once.
+            if not entry.done.wait(self._patience) and self.outbox.is_journaling:
+                # Redis or this worker is late. The journal takes it at once.
                 self._write_pending()
                 self._wake.set()
-            entry.done.wait(LATEST_SECONDS)
-        if not entry.safe:
+        else:
+            self._write_pending()
+        # One that only memory has waits for Redis, for as long as it takes to know that this is lost.
+        deadline = time.monotonic() + LATEST_SECONDS
+        while not entry.safe and self.health.is_well and time.monotonic() < deadline:
+            entry.done.wait(self._patience)
+        if not entry.safe and not entry.done.wait(self._patience):
             raise LedgerUnavailable(UNCOUNTED)
 
     def add_later(self, tally: Tally) -> None:
@@ -109,6 +115,7 @@ class Committer:
                 if idle:
                     self.outbox.check()
                     self.outbox.note_confirmed()
+                    self._tidy()
                 else:
                     self._step()
             except LedgerUnavailable as error:
@@ -128,24 +135,44 @@ class Committer:
                 try:
                     if outbox.send(batch):
                         _mark_safe(entries)
+                except LedgerUnavailable:
+                    self._unsafe += [entry for entry in entries if not entry.safe]
+                    raise
                 finally:
-                    _finish(entries)
-                outbox.shorten()
+                    _finish([entry for entry in entries if entry.safe])
+                self._tidy()
             return
-        self._sync()
+        was_lost = self.health.is_lost
+        if was_lost:
+            self._sync()
         outbox.check()
+        if was_lost and outbox.restore is not None:
+            # Before anybody else is served: some may have been about to lapse.
+            outbox.restore()
         while outbox.has_backlog or self._pending:
             self._write_pending()
             outbox.send_backlog()
+        unsafe, self._unsafe = self._unsafe, []
+        _mark_safe(unsafe)
+        _finish(unsafe)
         self.health.worked()
-        outbox.shorten()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Look after the journal now and then, while all that it has is in Redis."""
+        if not self.outbox.has_backlog and time.monotonic() - self._tidied_at > TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            self.outbox.mend_journal()
+            self.outbox.shorten()
 
     def _write_pending(self) -> None:
-        """Write what waits to the journal, and let those go who wait for it."""
+        """Write what waits to the journal, and let those go who wait for it; where that takes nothing, they
+        wait for Redis."""
         entries, self._pending = self._pending, []
         if entries:
             self._write(entries)
-            _finish(entries)
+            _finish([entry for entry in entries if entry.safe])
+            self._unsafe += [entry for entry in entries if not entry.safe]
 
     def _write(self, entries: Sequence[_Entry]) -> Batch:
         closes = [call for entry in entries for call in entry.closes]

@@ -49,10 +49,14 @@ class Journal:
         hidden = path.with_suffix(".new")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            descriptor = _open(hidden, os.O_CREAT)
+            descriptor = _open(hidden, os.O_CREAT | os.O_TRUNC)
+        except OSError as error:
+            raise JournalUnwritable from error
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             hidden.rename(path)
         except OSError as error:
+            os.close(descriptor)
             raise JournalUnwritable from error
         return cls(path, descriptor)
 
@@ -72,6 +76,14 @@ class Journal:
             pass
         os.close(descriptor)
         return None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether others would find it: it may have been deleted."""
+        try:
+            return os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino
+        except OSError:
+            return False
 
     @property
     def name(self) -> str:
@@ -151,6 +163,7 @@ class Journal:
         """Delete the file, which nobody needs any more."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".new").unlink(missing_ok=True)  # of a death while it was shortened
         self.close()
 
     def _lines(self, start: int) -> Iterator[bytes]:

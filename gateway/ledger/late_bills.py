@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -40,20 +41,26 @@ class LateBills:
             gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
 
     def _run(self) -> None:
-        while self._awaited:
-            awaited, self._awaited = self._awaited, []
-            for reservation, estimate in awaited:
-                try:
-                    if not self._found(reservation, estimate):
-                        self._awaited.append((reservation, estimate))
-                except LedgerUnavailable:
-                    pass  # it is tried further where it waits
-                except Exception:
-                    logger.exception("the bill of a call cannot be found")
-                    self._settle(reservation, estimate)
-            if self._awaited:
-                gevent.sleep(LOOK_EVERY_SECONDS)
-        self._is_looking = False
+        try:
+            while self._awaited:
+                for awaited in list(self._awaited):
+                    if self._is_over(*awaited):
+                        self._awaited.remove(awaited)
+                if self._awaited:
+                    gevent.sleep(LOOK_EVERY_SECONDS)
+        finally:
+            self._is_looking = False
+
+    def _is_over(self, reservation: Reservation, estimate: Entry) -> bool:
+        try:
+            return self._found(reservation, estimate)
+        except LedgerUnavailable:
+            return True  # what was settled is tried further where it waits
+        except Exception:
+            logger.exception("the bill of a call cannot be found; it is estimated")
+        with suppress(LedgerUnavailable):
+            self._settle(reservation, estimate)
+        return True
 
     def _found(self, reservation: Reservation, estimate: Entry) -> bool:
         bill = self._bill_of(reservation.call.id, reservation.record())

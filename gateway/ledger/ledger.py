@@ -29,6 +29,8 @@ from gateway.ledger.reservations import Reservations
 from gateway.ledger.tally import Tally
 from gateway.ledger.totals import ModelTotals, Totals, TotalsReader
 
+MOST_SECONDS = 2.0  # for a look at Redis that is no model's call
+
 logger = logging.getLogger(__name__)
 
 
@@ -140,10 +142,10 @@ class Ledger:
         reasons = []
         if self.health.is_well:
             # Written, since a full Redis answers reads.
-            with suppress(LedgerUnavailable), self._noticing(), translating_errors():
+            with suppress(LedgerUnavailable), self._noticing(), translating_errors(MOST_SECONDS):
                 self._client.incrby(self._names.total("requests"), 0)
         if not self.health.is_well:
-            reasons.append("ledger_unavailable: Redis cannot be reached; calls are counted in the journal")
+            reasons.append("ledger_unavailable: Redis cannot be reached or takes no writes")
         if self._directory is not None and not self._outbox.is_journaling:
             reasons.append("journal_unwritable: the journal takes no records")
         return reasons

@@ -8,7 +8,8 @@ batches for `KEPT_SECONDS` after they were added. The number is forgotten when t
 
 Records of the journal, one line each:
 
-- `{"open": CALL, ...}` before a call is made, `{"closed": CALL}` where it is not made after all;
+- `{"open": CALL, "reserving": BOOL, ...}` before a call is made, `{"asked": CALL}` once what it may cost is
+  held, `{"closed": CALL}` where it is not made after all;
 - `{"batch": NUMBER, "confirmed": NUMBER, "tally": ..., "closes": [CALL, ...]}` when calls are over;
 - `{"after": NUMBER}` when Redis has confirmed that one. Where this comes first, the batches before are no
   longer here.
@@ -26,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import gevent
 import redis
 
 from gateway.ledger.journal import Journal, JournalUnwritable, Record
@@ -35,6 +37,7 @@ from gateway.ledger.writer import Writer
 
 KEPT_SECONDS = 10.0  # Redis may put off writing to its file for two, and its disk may take one more
 MOST_BATCHES_AT_ONCE = 256
+READ_AT_ONCE = 500
 SHORTEN_BYTES = 2**20
 
 logger = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ class Outbox:
         self.open_calls: dict[str, Record] = {}
         self.restore: Callable[[], None] | None = None
         self._name = name
+        self._directory: Path | None = None
         self._writer = Writer(client, names, name)
         self._last_number = 0
         self._confirmed_number = 0
@@ -83,11 +87,15 @@ class Outbox:
     def adopt(cls, client: redis.Redis, names: Names, journal: Journal) -> Outbox:
         """That of a dead worker, as its journal tells."""
         outbox = cls(client, names, journal.name, journal)
-        for _, record in journal.records():
+        for count, (_, record) in enumerate(journal.records()):
+            if count % READ_AT_ONCE == 0:
+                gevent.sleep(0)  # a long one must not hold up the requests of this worker
             if "open" in record:
                 outbox.open_calls[record["open"]] = record
             elif "closed" in record:
                 outbox.open_calls.pop(record["closed"], None)
+            elif "asked" in record:
+                outbox.open_calls.get(record["asked"], {})["reserving"] = False
             elif "after" in record:
                 outbox._confirmed_number = outbox._last_number = record["after"]
             else:
@@ -102,6 +110,7 @@ class Outbox:
 
         :raises JournalUnwritable: where that takes none
         """
+        self._directory = directory
         self.journal = Journal.create(directory, self._name)
         self.is_journaling = True
 
@@ -129,6 +138,12 @@ class Outbox:
         self.open_calls.pop(call, None)
         with suppress(JournalUnwritable):
             self._append({"closed": call})
+
+    def note_asked(self, call: str) -> None:
+        """Note that a call that was opened as still being reserved is made now."""
+        self.open_calls[call]["reserving"] = False
+        with suppress(JournalUnwritable):
+            self._append({"asked": call})
 
     def write(self, tally: Tally, closes: Sequence[str]) -> Batch:
         """A new batch, in the journal where it can be written, and the calls that are over by it."""
@@ -179,7 +194,8 @@ class Outbox:
         :raises LedgerUnavailable: where it takes no writes
         """
         confirmed = self._confirmed_number
-        outcome, added = self._writer.look(confirmed)
+        outcome, added = self._writer.look(confirmed, regardless=self._regardless)
+        self._regardless = False
         if outcome == "lost":
             self._take_back(added)
 
@@ -190,6 +206,21 @@ class Outbox:
             self._noted_number = self._confirmed_number
             with suppress(JournalUnwritable):
                 self._append({"after": self._confirmed_number})
+
+    def mend_journal(self) -> None:
+        """Begin the journal again where it could not be opened, or has been deleted under our hands."""
+        if self._directory is None or (self.journal is not None and self.journal.is_in_place):
+            return
+        with suppress(JournalUnwritable):
+            journal = Journal.create(self._directory, self._name)
+            for record in ({"after": self._confirmed_number}, *self.open_calls.values()):
+                journal.append(record)
+            lost, self.journal = self.journal, journal
+            if lost is not None:
+                lost.close()
+            self._sent_to, self.is_journaling = journal.length, True
+            self._marks.clear()
+            logger.warning("the journal was not there, and is begun again")
 
     def shorten(self) -> None:
         """Forget what Redis has had for long enough, once that is much."""

@@ -69,10 +69,19 @@ class Recovery:
             if path.name in self._adopted or (own is not None and path == own.path):
                 continue
             if (journal := Journal.adopt(path)) is not None:
-                self._adopted[path.name] = Outbox.adopt(self._redis, self._names, journal)
+                try:
+                    self._adopted[path.name] = Outbox.adopt(self._redis, self._names, journal)
+                except Exception:
+                    journal.close()
+                    raise
         for name, outbox in list(self._adopted.items()):
-            if self._finish(outbox):
-                del self._adopted[name]
+            try:
+                if self._finish(outbox):
+                    del self._adopted[name]
+            except LedgerUnavailable:
+                raise
+            except Exception:
+                logger.exception("the journal of a dead worker cannot be finished; others go on")
 
     def _run(self) -> None:
         while True:

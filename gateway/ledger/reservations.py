@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -23,8 +24,11 @@ from gateway.ledger.tally import Tally
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
 RENEW_AT_ONCE = 200
+MOST_SECONDS = 2.0  # for a step that no request waits for
 SPENT_FOR_GOOD_SECONDS = 24 * 3600  # what is said of a budget without a next period
 UNCHECKED = "The ledger cannot be reached, so the budget or the limits of this key cannot be checked now."
+
+logger = logging.getLogger(__name__)
 
 
 class Reservations:
@@ -69,19 +73,24 @@ class Reservations:
         :raises LedgerUnavailable: where that cannot be known, or the call could not be billed
         """
         reservation = Reservation(call, tuple(windows_of(call.tenant, self._names)))
+        key, outbox = call.tenant.key, self._committer.outbox
+        is_limited = bool(reservation.budgets) or (key is not None and bool(key.rpm or key.tpm))
         try:
-            self._committer.outbox.open_call(call.id, reservation.record())
+            outbox.open_call(call.id, {**reservation.record(), "reserving": is_limited})
         except JournalUnwritable:
             if not self._health.is_well:
-                self._committer.outbox.close_call(call.id)
+                outbox.close_call(call.id)
                 raise LedgerUnavailable(
                     "The ledger cannot be reached, so no answer can be billed now."
                 ) from None
+        if not is_limited:
+            return reservation
         try:
             self._hold(reservation, wait)
         except BaseException:
-            self._committer.outbox.close_call(call.id)
+            outbox.close_call(call.id)
             raise
+        outbox.note_asked(call.id)
         if reservation.usd is not None:
             self._held[call.id] = reservation
         return reservation
@@ -100,10 +109,6 @@ class Reservations:
             tally.correct_tokens(rate, reservation.counted_in, used_tokens - call.tokens)
 
     def _hold(self, reservation: Reservation, wait: bool) -> None:
-        key = reservation.call.tenant.key
-        limited = key is not None and (key.rpm or key.tpm)
-        if not reservation.budgets and not limited:
-            return
         if not self._health.is_well and not self._health.wait_until_known(self._patience):
             if reservation.budgets and self._refuse_without_redis:
                 raise LedgerUnavailable(UNCHECKED)
@@ -158,7 +163,7 @@ class Reservations:
         for budget in reservation.budgets:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
-        if not self._health.is_well:
+        if not self._health.is_well and not self._health.wait_until_known(self._patience):
             raise LedgerUnavailable(UNCHECKED)
         answer: list[str] = self._reserve(keys, [*args, *budgets])
         return answer
@@ -173,12 +178,14 @@ class Reservations:
 
     def _keep_renewing(self) -> None:
         while True:
-            gevent.sleep(self._lease / 3)
+            gevent.sleep(self._lease / 6)
             if self._health.is_well:
                 try:
                     self._renew_all("")
                 except LedgerUnavailable as error:
                     self._committer.suspect(error)
+                except Exception:
+                    logger.exception("renewing holds failed")
 
     def _restore(self) -> None:
         """Hold again what is held for running calls, since Redis has lost a part of its memory. No settlement
@@ -193,7 +200,7 @@ class Reservations:
         for start in range(0, len(held), RENEW_AT_ONCE):
             some = held[start : start + RENEW_AT_ONCE]
             keys = [key for _, budget in some for key in (budget.holds, budget.key)]
-            with translating_errors():
+            with translating_errors(MOST_SECONDS):
                 self._renew(keys, [self._lease, how, *(each.member for each, _ in some)])
 
 

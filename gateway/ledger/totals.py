@@ -13,6 +13,7 @@ from gateway.errors import LedgerUnavailable
 from gateway.ledger.connection import translating_errors
 from gateway.ledger.names import Names
 
+MOST_SECONDS = 5.0
 SCAN_COUNT = 1000  # keys that Redis looks at in one go
 REPORTED_USD = Decimal("1e-12")  # a float counter in Redis carries noise below this
 NO_NUMBER = "A counter in Redis holds what is no number."
@@ -114,13 +115,13 @@ class TotalsReader:
 
     def _values(self, keys: list[str]) -> list[str | None]:
         """Read in one command, so that they are those of one moment."""
-        with translating_errors():
+        with translating_errors(MOST_SECONDS):
             return cast("list[str | None]", self._redis.mget(keys))
 
     def _recorded_models(self) -> set[str]:
         """Every model that has a counter."""
         start, end = self._names.model("", "requests").removesuffix(":requests"), ":requests"
-        with translating_errors():
+        with translating_errors(MOST_SECONDS):
             found = list(self._redis.scan_iter(f"{start}*{end}", count=SCAN_COUNT))
         return {name.removeprefix(start).removesuffix(end) for name in found}
 

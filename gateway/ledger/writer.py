@@ -17,6 +17,9 @@ from gateway.ledger.tally import Tally
 
 REMEMBERED_SECONDS = 400 * 24 * 3600  # no journal is that old
 
+# No request waits that long; this bounds what no time-out of a socket does, such as finding out an address.
+MOST_SECONDS = 2.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,12 +45,12 @@ class Writer:
         keys, acts = tally.script_input()
         return self._run(first, last, keys, json.dumps(acts), "regardless" if regardless else "")
 
-    def look(self, confirmed: int) -> tuple[str, int]:
+    def look(self, confirmed: int, *, regardless: bool = False) -> tuple[str, int]:
         """The same without adding anything; Redis has to write all the same.
 
         :raises LedgerUnavailable:
         """
-        return self._run(confirmed + 1, confirmed, [], "", "")
+        return self._run(confirmed + 1, confirmed, [], "", "regardless" if regardless else "")
 
     def forget(self) -> None:
         """Have Redis forget the number.
@@ -67,7 +70,7 @@ class Writer:
             uuid.uuid4().hex,
             how,
         ]
-        with translating_errors():
+        with translating_errors(MOST_SECONDS):
             answer: list[Any] = self._commit([*self._keys, *keys], args)
         outcome, added, memory, *refused = answer
         if self.memory not in ("", memory):

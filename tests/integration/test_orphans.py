@@ -34,7 +34,7 @@ def worker_killed_in_a_call(
     client = threading.Thread(target=ask)
     client.start()
     journal = Path(gateway.service.environ["JOURNAL_DIR"])
-    assert eventually(lambda: any(b'"open"' in path.read_bytes() for path in journal.glob("*.journal")))
+    assert eventually(lambda: any(b'"open"' in path.read_bytes() for path in journal.rglob("*.journal")))
     time.sleep(0.5)  # and is sent, and takes four seconds there
     gateway.service.kill_worker()
     client.join()

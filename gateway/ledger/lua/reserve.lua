@@ -41,7 +41,7 @@ if limited then
   local stored = redis.call('HGETALL', KEYS[2])
   for index = 1, #stored, 2 do
     local kind, at = string.sub(stored[index], 1, 1), tonumber(string.sub(stored[index], 2))
-    if at < second - 60 then
+    if at < second - 60 or at > second + 1 then -- the latter after a clock was set back
       redis.call('HDEL', KEYS[2], stored[index])
     else
       local count = tonumber(stored[index + 1])
@@ -86,8 +86,8 @@ for index = 1, budgets do
     redis.call('ZREM', holds, member)
     redis.call('HINCRBYFLOAT', budget, 'held', '-' .. string.match(member, ':(.*)$'))
   end
-  if redis.call('EXISTS', holds) == 0 then
-    redis.call('HSET', budget, 'held', '0')
+  if redis.call('EXISTS', holds) == 0 and redis.call('HEXISTS', budget, 'held') == 1 then
+    redis.call('HSET', budget, 'held', '0') -- no noise of sums stays behind
   end
 end
 for index = 1, budgets do
