@@ -214,7 +214,7 @@ def test_holds_that_are_none_do_not_keep_the_rest_from_being_counted(
     assert client.ttl(REQUESTS) > 0
 
 
-@pytest.mark.parametrize("denied", [INCREMENTS, ("incrby",), ("incrbyfloat",), ("hincrby",)])
+@pytest.mark.parametrize("denied", [INCREMENTS, ("incrby",)])
 def test_where_redis_does_not_allow_increments_nothing_is_half_added(
     directory: Path, server: RedisServer, client: redis.Redis, denied: tuple[str, ...]
 ) -> None:
