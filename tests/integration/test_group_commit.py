@@ -94,6 +94,19 @@ def test_many_requests_at_once_share_their_round_trips(
     assert took["incrby"] + took["incrbyfloat"] < len(result.whole) * 9 / 3
 
 
+def test_many_requests_at_once_with_a_budget_find_redis_in_time(
+    gateway: GatewayUnderTest, client: redis.Redis
+) -> None:
+    _, headers = create_key(gateway.gateway_url, budget_usd="1000", rpm=10**6, tpm=10**9)
+    before = calls(client)
+    result = run_load(
+        [gateway.gateway_url], clients=64, requests=2000, body=lambda number: chat_body(0), headers=headers
+    )
+    took = since(client, before)
+    print(result, f"{took['evalsha'] / len(result.whole):.3f} round trips each")
+    assert result.statuses == {200: 2000}
+
+
 def test_what_comes_in_together_travels_together(tmp_path: Path, client: redis.Redis) -> None:
     committer = Committer(outbox_in(tmp_path, client), Health(), patience=1.0)
     committer.add(tally_of_requests(1))
