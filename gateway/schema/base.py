@@ -74,9 +74,10 @@ class ModelRequest(ABC):
     @property
     def max_output_tokens(self) -> int | None:
         """The most tokens that the client wants in each answer, where it says so; of several limits the
-        highest, since it is the provider's to choose one."""
-        limits = [positive_integer(self.body.values.get(name)) for name in self.limit_names]
-        return max((limit for limit in limits if limit is not None), default=None)
+        highest, since it is the provider's to choose one. At some servers zero or less stands for none."""
+        values = self.body.values
+        limits = [values[name] for name in self.limit_names if values.get(name) is not None]
+        return max(limits) if limits and min(limits) > 0 else None
 
     @property
     @abstractmethod
@@ -148,18 +149,9 @@ def tokens_of_text(text: object) -> int:
     return estimated_tokens(len(text)) if isinstance(text, str) else 0
 
 
-def positive_integer(value: object) -> int | None:
-    """A positive integer as it is, and None for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    return None
-
-
-def _is_within(limit: object, max_output_tokens: int) -> bool:
+def _is_within(limit: int | None, max_output_tokens: int) -> bool:
     """Whether a client's limit is one and allows no more; at some servers zero or less stands for none."""
-    if isinstance(limit, bool) or not isinstance(limit, int | float):
-        return False
-    return 0 < limit <= max_output_tokens
+    return limit is not None and 0 < limit <= max_output_tokens
 
 
 def _thinking_within(thinking: object, max_output_tokens: int) -> dict[str, Any]:
@@ -189,3 +181,14 @@ def check_optional(
     # A boolean is an int to Python alone.
     if value is not None and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
         raise InvalidRequest(f"'{param or name}' must be {called}.", param=param or name)
+
+
+def check_integer(values: Mapping[str, Any], name: str, least: int | None = None) -> None:
+    """
+    :raises InvalidRequest: where a field is neither absent, nor null, nor an integer of at least `least`.
+        Programs differ in what they make of "10" and 10.0, and so in what a call costs.
+    """
+    check_optional(values, name, int, "an integer")
+    value = values.get(name)
+    if value is not None and least is not None and value < least:
+        raise InvalidRequest(f"'{name}' must be at least {least}.", param=name)

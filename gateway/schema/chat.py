@@ -12,10 +12,10 @@ from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REP
 from gateway.errors import InvalidRequest
 from gateway.schema.base import (
     ModelRequest,
+    check_integer,
     check_model_and_stream,
     objects_of,
     parse_body,
-    positive_integer,
     require,
     tokens_of_json,
     tokens_of_text,
@@ -63,7 +63,12 @@ class ChatRequest(ModelRequest):
 
     @property
     def choices(self) -> int:
-        return positive_integer(self.body.values.get("n")) or 1
+        return self.body.values.get("n") or 1
+
+    @property
+    def generated_choices(self) -> int:
+        # `best_of` is none of OpenAI's here, but some servers take it.
+        return max(self.choices, self.body.values.get("best_of") or 1)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
@@ -94,6 +99,8 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     require(parsed, "messages")
     _check_messages(parsed.values["messages"])
     check_model_and_stream(parsed.values)
+    for name in ("n", "best_of", *ChatRequest.limit_names):
+        check_integer(parsed.values, name, least=1)
     return ChatRequest(parsed)
 
 

@@ -17,6 +17,7 @@ from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REP
 from gateway.errors import InvalidRequest
 from gateway.schema.base import (
     ModelRequest,
+    check_integer,
     check_model_and_stream,
     parse_body,
     require,
@@ -100,9 +101,7 @@ def parse_messages_request(body: bytes) -> MessagesRequest:
     if values.get("system") is not None:
         _check_content("system", values["system"])
     _check_tools(values.get("tools"))
-    limit = values.get("max_tokens")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
-        raise InvalidRequest("'max_tokens' must be an integer.", param="max_tokens")
+    check_integer(values, "max_tokens")
     return MessagesRequest(parsed)
 
 

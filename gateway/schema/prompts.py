@@ -13,9 +13,9 @@ from gateway.apis import Api
 from gateway.errors import InvalidRequest
 from gateway.schema.base import (
     ModelRequest,
+    check_integer,
     check_model_and_stream,
     parse_body,
-    positive_integer,
     require,
     tokens_of_text,
 )
@@ -50,7 +50,7 @@ class CompletionRequest(ModelRequest):
         return frozenset({"streaming"} if self.stream else ())
 
     def _of_each_prompt(self, name: str) -> int:
-        return max(1, len(self._prompts)) * (positive_integer(self.body.values.get(name)) or 1)
+        return max(1, len(self._prompts)) * (self.body.values.get(name) or 1)
 
     @property
     def _prompts(self) -> list[Any]:
@@ -69,6 +69,9 @@ class EmbeddingRequest(CompletionRequest):
     def stream(self) -> bool:
         return False
 
+    def _of_each_prompt(self, name: str) -> int:
+        return 1  # whatever `n` says: it is none of this API's
+
 
 def parse_completion_request(body: bytes) -> CompletionRequest:
     """
@@ -77,6 +80,9 @@ def parse_completion_request(body: bytes) -> CompletionRequest:
     parsed = parse_body(body)
     _check_prompt(parsed.values.get("prompt"), "prompt")
     check_model_and_stream(parsed.values)
+    check_integer(parsed.values, "n", least=1)
+    check_integer(parsed.values, "best_of", least=1)
+    check_integer(parsed.values, "max_tokens", least=0)  # to have but the prompt's probabilities
     return CompletionRequest(parsed)
 
 

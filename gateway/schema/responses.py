@@ -17,6 +17,7 @@ from gateway.billing import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_REP
 from gateway.errors import InvalidRequest
 from gateway.schema.base import (
     ModelRequest,
+    check_integer,
     check_model_and_stream,
     check_optional,
     parse_body,
@@ -113,7 +114,7 @@ def parse_responses_request(body: bytes) -> ResponsesRequest:
     _check_input(values)
     check_model_and_stream(values)
     check_optional(values, "instructions", str, "a string")
-    check_optional(values, "max_output_tokens", int, "an integer")
+    check_integer(values, "max_output_tokens")
     check_optional(values, "tools", list, "a list")
     if values.get("background") is True:
         raise InvalidRequest(

@@ -150,6 +150,19 @@ LIMITS = [
     (MESSAGES, "max_tokens"),
     (COMPLETIONS, "max_tokens"),
 ]
+NO_INTEGERS = ('"10"', "10.0", "1e1", "true", "[10]", "{}")
+# What decides how much is generated; the least of each where there is one for every provider.
+NUMBERS: dict[tuple[str, str], int | None] = {
+    (CHAT, "n"): 1,
+    (CHAT, "best_of"): 1,
+    (CHAT, "max_tokens"): 1,
+    (CHAT, "max_completion_tokens"): 1,
+    (COMPLETIONS, "n"): 1,
+    (COMPLETIONS, "best_of"): 1,
+    (COMPLETIONS, "max_tokens"): 0,
+    (RESPONSES, "max_output_tokens"): None,
+    (MESSAGES, "max_tokens"): None,
+}
 
 
 def odd_requests(route: Route) -> dict[str, bytes]:
@@ -248,6 +261,25 @@ def test_a_wrong_choice_of_model_or_stream_is_refused_by_its_name(
     with unharmed(gateway):
         answer = ask(gateway.gateway_url, route.request(route.with_member(member)))
         assert_field_refused(answer, param, path=route.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "param"),
+    [
+        pytest.param(path, f'"{name}":{value}', name, id=f"{path} {name} {value}")
+        for (path, name), least in NUMBERS.items()
+        for value in (*NO_INTEGERS, *(() if least is None else (str(least - 1), "-9")))
+    ],
+)
+def test_a_number_that_some_providers_read_otherwise_is_refused_by_its_name(
+    gateway: GatewayUnderTest, path: str, member: str, param: str
+) -> None:
+    [route] = [route for route in ROUTES if route.path == path]
+    # A good body may have a limit of its own, as Anthropic's API demands it.
+    prompt = json.dumps({route.prompt: json.loads(route.good)[route.prompt]})
+    with unharmed(gateway):
+        answer = ask(gateway.gateway_url, route.request(f"{prompt[:-1]},{member}}}".encode()))
+        assert_field_refused(answer, param, path=path)
 
 
 @pytest.mark.parametrize(("path", "limit"), LIMITS)

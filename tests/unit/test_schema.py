@@ -96,6 +96,13 @@ def test_a_request_without_messages_is_refused() -> None:
         ({"stream_options": 0}, "stream_options"),
         ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        *(
+            ({name: value}, name)
+            for name in ("n", "best_of", "max_tokens", "max_completion_tokens")
+            for value in ("10", 10.0, 1.5, True, [10], {"n": 10}, 0, -1)
+        ),
+        ({"max_tokens": 5, "max_completion_tokens": -1}, "max_completion_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": "100000"}, "max_completion_tokens"),
     ],
 )
 def test_an_ill_typed_parameter_that_the_gateway_uses_is_refused(fields: dict[str, Any], param: str) -> None:
@@ -199,8 +206,30 @@ def test_only_true_asks_for_usage(options: dict[str, object] | None, wanted: boo
 
 
 def test_parameters_that_the_gateway_does_not_know_are_not_judged() -> None:
-    fields = {"temperature": "hot", "n": -1, "tools": 7, "max_tokens": None, "no_such_parameter": {"a": [1]}}
+    fields = {"temperature": "hot", "tools": 7, "seed": 1.5, "no_such_parameter": {"a": [1]}}
     assert parse(**fields).body.values == {"messages": [HELLO], **fields}
+
+
+def test_numbers_of_answers_and_tokens_may_be_null() -> None:
+    fields = {"n": None, "best_of": None, "max_tokens": None, "max_completion_tokens": None}
+    chat = parse(**fields)
+    assert (chat.choices, chat.generated_choices, chat.max_output_tokens) == (1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted", "generated"),
+    [
+        ({"n": 3}, 3, 3),
+        ({"best_of": 4}, 1, 4),
+        ({"n": 3, "best_of": 4}, 3, 4),
+        ({"n": 3, "best_of": 2}, 3, 3),
+    ],
+)
+def test_answers_of_which_the_client_gets_the_best_are_generated_too(
+    fields: dict[str, int], wanted: int, generated: int
+) -> None:
+    chat = parse(**fields)
+    assert (chat.choices, chat.generated_choices) == (wanted, generated)
 
 
 def test_the_texts_of_a_prompt_are_those_of_all_its_messages() -> None:

@@ -91,17 +91,19 @@ GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai"
         (chat(max_tokens=50, n=3), "0.000856"),
         # no more than the model gives, whatever the client allows: 106 + 1000 x 5
         (chat(max_tokens=10**30), "0.005106"),
-        # what is no limit limits nothing
-        (chat(max_tokens=0), "0.005106"),
-        (chat(max_tokens=-1), "0.005106"),
-        (chat(max_tokens="50"), "0.005106"),
         (chat(max_tokens=None, n=None), "0.005106"),
+        # best of four, at some servers: 106 + 4 x 50 x 5
+        (chat(max_tokens=50, n=2, best_of=4), "0.001106"),
         # 106 + 10 x 5
         (messages(), "0.000156"),
         # 106 + 20 x 5
         (responses(max_output_tokens=20), "0.000206"),
         (responses(), "0.005106"),
+        # what is no limit at some servers limits nothing: 106 + 1000 x 5
         (responses(max_output_tokens=0), "0.005106"),
+        (responses(max_output_tokens=-1), "0.005106"),
+        (messages(max_tokens=0), "0.005106"),
+        (messages(max_tokens=-1), "0.005106"),
         # a prompt alone has nothing added: 100 + 8 x 5
         (completion(max_tokens=8), "0.000140"),
         # three prompts, two answers to each: 300 + 6 x 8 x 5
@@ -109,6 +111,8 @@ GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai"
         # five answers are made to each, of which two are given: 300 + 15 x 8 x 5
         (completion(max_tokens=8, prompt=[TEXT] * 3, n=2, best_of=5), "0.000900"),
         (completion(max_tokens=8, prompt=[TEXT] * 3, n=2, best_of=1), "0.000540"),
+        # 100 + 1000 x 5
+        (completion(max_tokens=0), "0.005100"),
         # nothing is generated: 100, and 200
         (embedding(), "0.000100"),
         (embedding(input=[TEXT, TEXT], max_tokens=9, n=4), "0.000200"),
