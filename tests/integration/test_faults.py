@@ -151,8 +151,8 @@ def test_nothing_counts_twice_whose_answer_comes_late_or_never(
 
     print(f"{late.struck} replies late, {lost.struck} lost")
     proxy.mend()
-    assert late.struck > 2
-    assert lost.struck > 2
+    assert late.struck > 0
+    assert lost.struck > 0
     assert_all_served(result)
     assert_nothing_lost(proxied, before, result)
 
