@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.billing import MOST_TOKENS
@@ -108,5 +108,7 @@ def _reserve(
     )
     reservation = ledger.reserve(call, wait=least_tokens is not None)
     if worst is not None and reservation.affordable is not None and reservation.affordable < most:
-        way.limit_output(worst.affordable_tokens(reservation.affordable))
+        tokens = worst.affordable_tokens(reservation.affordable)
+        way.limit_output(tokens)
+        route = replace(route, reason=f"{route.reason}; the budget affords {tokens} tokens")
     return Admission(route, way, reservation)

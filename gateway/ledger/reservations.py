@@ -22,6 +22,7 @@ from gateway.ledger.script_group import ScriptGroup
 from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally
 
+TRIES = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
 RENEW_AT_ONCE = 200
 MOST_SECONDS = 2.0  # for a step that no request waits for
@@ -101,15 +102,18 @@ class Reservations:
 
     def give_back(self, reservation: Reservation, tally: Tally, used_tokens: int) -> None:
         """Add to `tally` what ends a reservation whose call used so many tokens."""
-        for budget in reservation.budgets if reservation.usd is not None else ():
-            tally.free(budget.holds, budget.key, reservation.member, reservation.usd or "0")
         call = reservation.call
+        if reservation.is_unsure:
+            self._drop(reservation, tally)
+        elif reservation.usd is not None:
+            for budget in reservation.budgets:
+                tally.free(budget.holds, budget.key, reservation.member, reservation.usd)
         if reservation.counted_in is not None and call.tenant.key and used_tokens != call.tokens:
             rate = self._names.rate(call.tenant.key.id)
             tally.correct_tokens(rate, reservation.counted_in, used_tokens - call.tokens)
 
     def _hold(self, reservation: Reservation, wait: bool) -> None:
-        if not self._health.is_well and not self._health.wait_until_known(self._patience):
+        if self._health.is_lost:
             if reservation.budgets and self._refuse_without_redis:
                 raise LedgerUnavailable(UNCHECKED)
             return
@@ -154,7 +158,10 @@ class Reservations:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _ask(self, reservation: Reservation) -> list[str]:
-        """One run of the script."""
+        """The script's answer. Where it does not come although Redis turns out to be well, it is asked again.
+
+        :raises LedgerUnavailable:
+        """
         call, key = reservation.call, reservation.call.tenant.key
         keys = [self._names.void(call.id), self._names.rate(key.id if key else "")]
         args: list[str | int | float] = [call.id, f"{call.most:f}", f"{call.least:f}", self._lease]
@@ -163,18 +170,31 @@ class Reservations:
         for budget in reservation.budgets:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
-        if not self._health.is_well and not self._health.wait_until_known(self._patience):
-            raise LedgerUnavailable(UNCHECKED)
-        answer: list[str] = self._reserve(keys, [*args, *budgets])
-        return answer
+        for tries_left in reversed(range(TRIES)):
+            if not self._health.is_well and not self._health.wait_until_known(self._patience):
+                break
+            try:
+                again = "again" if reservation.is_unsure else ""
+                answer: list[str] = self._reserve(keys, [*args, again, *budgets])
+                return answer
+            except LedgerUnavailable as error:
+                if tries_left == 0:
+                    raise
+                self._committer.suspect(error)
+                reservation.is_unsure = True
+        raise LedgerUnavailable(UNCHECKED)
 
     def _void(self, reservation: Reservation) -> None:
         """Give up a reservation that Redis may have got, or may get yet."""
         tally = Tally()
+        self._drop(reservation, tally)
+        self._committer.add_later(tally)
+
+    def _drop(self, reservation: Reservation, tally: Tally) -> None:
+        """Have `tally` end whatever Redis holds for a call, or would hold by a try that it gets later."""
         tally.void(self._names.void(reservation.call.id), self._lease)
         for budget in reservation.budgets:
             tally.drop(budget.holds, budget.key, reservation.call.id)
-        self._committer.add_later(tally)
 
     def _keep_renewing(self) -> None:
         while True:
@@ -212,7 +232,8 @@ def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:
         seconds = max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)
         until = f"until {ends:%Y-%m-%d %H:%M} UTC"
     return InsufficientQuota(
-        f"The budget of this {what}, {budget.scope.budget.usd.normalize():f} USD, is spent {until}.",
+        f"Of the budget of this {what}, {budget.scope.budget.usd.normalize():f} USD, there is not enough left "
+        f"for this request, {until}.",
         headers={"Retry-After": str(seconds), "X-Should-Retry": "false"},
     )
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
+import redis
 from gevent.event import Event
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.scripts import Script
 
 AT_ONCE = 128
-# The share of a request's patience that it keeps for a loop that was late itself.
-GRACE = 0.2
+LATEST_SECONDS = 2.0  # a call is answered or given up long before, if the greenlet runs at all
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Call:
 
 
 class ScriptGroup:
-    """`patience` is how long a call waits, in seconds."""
+    """`patience` is how long Redis may take, in seconds."""
 
     def __init__(self, script: Script, patience: float) -> None:
         self._script = script
@@ -47,12 +47,15 @@ class ScriptGroup:
         call = _Call(keys, args)
         self._waiting.append(call)
         self._wake.set()
-        if not call.done.wait(self._patience * (1 - GRACE)) and not call.done.wait(self._patience * GRACE):
+        try:
+            call.done.wait(LATEST_SECONDS)
+        finally:
             with suppress(ValueError):
                 self._waiting.remove(call)
-            raise LedgerUnavailable("The ledger takes too long.")
         if isinstance(call.answer, Exception):
             raise LedgerUnavailable("The ledger cannot be reached now.") from call.answer
+        if call.answer is None:
+            raise LedgerUnavailable("The ledger takes too long.")
         return call.answer
 
     def _run(self) -> None:
@@ -61,10 +64,21 @@ class ScriptGroup:
             self._wake.clear()
             while self._waiting:
                 calls, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
-                try:
-                    answers = self._script.run_all([(call.keys, call.args) for call in calls])
-                except Exception as error:  # also one that is none of Redis's: somebody waits for each
-                    answers = [error] * len(calls)
+                answers = self._answers(calls)
+                if isinstance(answers[0], OSError | redis.ConnectionError | redis.TimeoutError):
+                    # Nobody waits for a Redis that does not answer longer than the first.
+                    answers += [answers[0]] * len(self._waiting)
+                    calls, self._waiting = calls + self._waiting, []
                 for call, answer in zip(calls, answers, strict=True):
                     call.answer = answer
                     call.done.set()
+
+    def _answers(self, calls: Sequence[_Call]) -> list[Any]:
+        """What the script returns for each, or how it failed."""
+        batch = [(call.keys, call.args) for call in calls]
+        try:
+            # A socket's time-outs do not bound all of it, such as finding out an address.
+            with gevent.Timeout(self._patience, redis.TimeoutError("too slow")):
+                return self._script.run_all(batch)
+        except Exception as error:  # also one that is none of Redis's: somebody waits for each
+            return [error] * len(calls)

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_budget_holds_while_workers_are_killed_every_second(
 def test_a_budget_holds_while_redis_is_killed_and_started_again(
     start_gateway: StartGateway, own_redis: RedisServer
 ) -> None:
-    gateways = two_gateways(start_gateway, own_redis.url)
+    gateways = [replace(each, redis_url=own_redis.url) for each in two_gateways(start_gateway, own_redis.url)]
     _, headers = create_key(gateways[0].gateway_url, budget_usd=str(BUDGET_USD))
 
     def kill() -> None:
@@ -119,7 +120,7 @@ def test_a_budget_holds_while_redis_is_killed_and_started_again(
 def test_a_budget_holds_while_redis_is_paused_for_five_seconds(
     start_gateway: StartGateway, own_redis: RedisServer
 ) -> None:
-    gateways = two_gateways(start_gateway, own_redis.url)
+    gateways = [replace(each, redis_url=own_redis.url) for each in two_gateways(start_gateway, own_redis.url)]
     _, headers = create_key(gateways[0].gateway_url, budget_usd=str(BUDGET_USD))
 
     def pause() -> None:

@@ -51,6 +51,8 @@ def test_an_answer_becomes_as_long_as_its_budget_affords(gateway: GatewayUnderTe
     assert told["choices"][0]["finish_reason"] == "length"
     prompt_tokens = told["usage"]["prompt_tokens"]
     assert told["usage"]["completion_tokens"] == (520 - prompt_tokens) // 5
+    afforded = f"the budget affords {told['usage']['completion_tokens']} tokens"
+    assert answer.headers["X-Gateway-Reason"].endswith(afforded)
     record = record_of(gateway, key_id)
     assert record["budget_held_usd"] == 0
     assert record["budget_spent_usd"] == pytest.approx(float(answer.headers["X-Gateway-Cost-Usd"]))

@@ -90,7 +90,10 @@ function act.drop(holds, budget, call)
   end
   for _, member in ipairs(members) do
     if string.sub(member, 1, #call + 1) == call .. ':' then
-      return act.free(holds, budget, member, string.sub(member, #call + 2))
+      local freed = act.free(holds, budget, member, string.sub(member, #call + 2))
+      if type(freed) == 'table' and freed.err then
+        return freed
+      end
     end
   end
   return 0

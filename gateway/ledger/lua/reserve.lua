@@ -11,7 +11,8 @@
 -- ARGV[4]    seconds after which a hold lapses that is not renewed
 -- ARGV[5]    requests per minute, ARGV[6] tokens per minute, each empty for no limit
 -- ARGV[7]    tokens that the call is taken to need
--- ARGV[8..]  for each budget its limit in USD and the time in seconds since 1970 at which its hash and its
+-- ARGV[8]    `again` for a reservation that Redis may have got before
+-- ARGV[9..]  for each budget its limit in USD and the time in seconds since 1970 at which its hash and its
 --            holds may go, 0 for never
 --
 -- Returns {outcome, USD held in each budget, index of the budget that is short, requests and tokens used within
@@ -19,6 +20,7 @@
 -- seconds until there is room in the limit that is short, second in which this call is counted}; what is not
 -- known yet is empty. Outcomes: `held`; `spent`: a budget no longer has the least; `busy`: it has, but others
 -- hold it now; `requests`, `tokens`: over that limit; `void`: given up before.
+-- A call that is held already, and asks again, is told what it holds.
 -- A second is forgotten when all of it is a minute old, so that no minute ever has more than a limit.
 
 local call = ARGV[1]
@@ -70,7 +72,14 @@ local function result(outcome, usd, index, wait)
     tostring(seconds_until('t', 0)), tostring(wait or ''), string.format('%.0f', second)}
 end
 
-local budgets = (#ARGV - 7) / 2
+local budgets = (#ARGV - 8) / 2
+if ARGV[8] == 'again' and budgets > 0 then
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
+    if string.sub(member, 1, #call + 1) == call .. ':' then
+      return result('held', string.sub(member, #call + 2))
+    end
+  end
+end
 
 if rpm and used.r + 1 > rpm then
   return result('requests', nil, nil, seconds_until('r', rpm - 1))
@@ -94,7 +103,7 @@ for index = 1, budgets do
   local budget = KEYS[1 + 2 * index]
   local state = redis.call('HMGET', budget, 'spent', 'held')
   local spent, held = tonumber(state[1] or '0'), tonumber(state[2] or '0')
-  local limit = tonumber(ARGV[6 + 2 * index])
+  local limit = tonumber(ARGV[7 + 2 * index])
   if spent + least > limit + BELOW_NOTICE then
     return result('spent', nil, index)
   end
@@ -119,7 +128,7 @@ for index = 1, budgets do
   if redis.call('ZADD', holds, now + lease, member) == 1 then
     redis.call('HINCRBYFLOAT', budget, 'held', amount)
   end
-  local ends = tonumber(ARGV[7 + 2 * index])
+  local ends = tonumber(ARGV[8 + 2 * index])
   if ends > 0 then
     redis.call('EXPIREAT', budget, ends)
     redis.call('EXPIREAT', holds, ends)
