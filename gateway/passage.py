@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -58,6 +59,11 @@ class Passage(ABC):
     @abstractmethod
     def prompt_tokens(self) -> int:
         """The likely tokens of what the provider is sent."""
+
+    @property
+    @abstractmethod
+    def prompt_values(self) -> Mapping[str, Any]:
+        """The values of the body that the provider is sent, as far as they can be part of its prompt."""
 
     @abstractmethod
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
@@ -118,6 +124,10 @@ class PassThrough(Passage):
     @property
     def prompt_tokens(self) -> int:
         return self._request.prompt_tokens
+
+    @property
+    def prompt_values(self) -> Mapping[str, Any]:
+        return self._request.body.values
 
     def limit_output(self, max_output_tokens: int) -> None:
         habit = self.model.habits.max_tokens_name if self.api is Api.CHAT_COMPLETIONS else None
@@ -183,6 +193,10 @@ class Translated(Passage):
     @property
     def prompt_tokens(self) -> int:
         return ChatRequest(JsonObject("", self._chat, {})).prompt_tokens
+
+    @property
+    def prompt_values(self) -> Mapping[str, Any]:
+        return self._chat
 
     def limit_output(self, max_output_tokens: int) -> None:
         chat = ChatRequest(JsonObject("", self._chat, {}))

@@ -12,6 +12,7 @@ from gateway.billing import MOST_TOKENS, OTHER_TIERS, Usage
 from gateway.passage import Passage
 from gateway.prices import MILLION, Price
 from gateway.schema.base import ModelRequest
+from gateway.schema.whole_prompt import tokens_of_all_text
 
 DEAR_TIERS = frozenset(OTHER_TIERS) - {"flex"}
 # A cache's time to live as a JSON string, in each of its spellings.
@@ -54,27 +55,33 @@ class WorstCase:
 def worst_case(asked: ModelRequest, way: Passage) -> WorstCase:
     """What `asked` can cost at most on this way, at the price of now.
 
-    The prompt counts as many tokens as the gateway estimates, all of them in the dearest class that they can
-    be charged in; each answer as many as the client or else the model allows. What cannot be bounded
-    beforehand is not in it: the prompt's tokens beyond the estimate (of large images, of audio, of files, of
-    what the provider has kept of a conversation), searches and other tools that the provider runs and charges
-    for, a tier of service that the provider's own settings choose, and charges that it states in dollars.
+    The prompt counts as many tokens as the gateway estimates, or as all text in the body has where that is
+    more, all of them in the dearest class that they can be charged in; each answer as many as the client or
+    else the model allows. What cannot be bounded beforehand is not in it: the prompt's tokens beyond that (of
+    large images, of audio, of files, of what the provider has kept of a conversation), searches and other
+    tools that the provider runs and charges for, a tier of service that the provider's own settings choose,
+    and charges that it states in dollars.
     """
-    price, prompt_tokens = way.model.price, way.prompt_tokens
-    tier = _dear_tier(asked)
-    whole_prompt = Usage(prompt_tokens, 0, 0, service_tier=tier)
+    price, tier = way.model.price, _dear_tier(asked)
+    whole_prompt = Usage(_most_prompt_tokens(way), 0, 0, service_tier=tier)
     uncached = price.cost(whole_prompt)
     if asked.api is Api.EMBEDDINGS:
         return WorstCase(uncached, Decimal(0), choices=1, max_output_tokens=0)
     with_audio = "audio" in asked.capabilities
     dearer = (price.cost(usage) for usage in _dearer_prompts(asked, whole_prompt, with_audio))
-    limit = way.model.output_limit(prompt_tokens)
+    limit = way.model.output_limit(way.prompt_tokens)  # the fewer, the longer the answer
     return WorstCase(
         input_cost=max(uncached, *dearer),
         usd_per_output_token=_usd_per_output_token(price, whole_prompt, uncached, with_audio),
         choices=min(asked.generated_choices, MOST_TOKENS),
         max_output_tokens=limit if asked.max_output_tokens is None else min(limit, asked.max_output_tokens),
     )
+
+
+def _most_prompt_tokens(way: Passage) -> int:
+    likely, text = way.prompt_tokens, tokens_of_all_text(way.prompt_values)
+    window = way.model.context_window
+    return max(likely, text if window is None else min(text, window))
 
 
 def _dear_tier(asked: ModelRequest) -> str | None:
