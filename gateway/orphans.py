@@ -44,8 +44,6 @@ class Orphans:
 
     def bill_of(self, call: str, record: Record) -> FoundBill | None:
         """See `BillOf`."""
-        if record.get("reserving"):
-            return FoundBill(None, stated=True)  # it was waiting for its budget, and never made
         models = {model.name: model for model in self._catalogs.current}
         model = models.get(record["model"])
         if model is None:
@@ -53,7 +51,12 @@ class Orphans:
             return FoundBill(None, stated=False)
         baseline = models.get(record["baseline"], model)
         if model.bill_path is None:
-            return _estimate(model, baseline, record)
+            # One that was still waiting for its budget was never made.
+            return (
+                FoundBill(None, stated=True)
+                if record.get("reserving")
+                else _estimate(model, baseline, record)
+            )
         now = time.monotonic()
         search = self._searches.setdefault(call, _Search(now))
         found = self._ask(call, record, model, baseline, search)

@@ -63,7 +63,7 @@ class LateBills:
         return True
 
     def _found(self, reservation: Reservation, estimate: Entry) -> bool:
-        bill = self._bill_of(reservation.call.id, reservation.record())
+        bill = self._bill_of(reservation.call.id, {**reservation.record(), "reserving": False})
         if bill is None:
             return False
         entry = estimate

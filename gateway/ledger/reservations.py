@@ -231,9 +231,9 @@ def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:
     if ends is not None:
         seconds = max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)
         until = f"until {ends:%Y-%m-%d %H:%M} UTC"
+    usd = f"{budget.scope.budget.usd.normalize():f}"
     return InsufficientQuota(
-        f"Of the budget of this {what}, {budget.scope.budget.usd.normalize():f} USD, there is not enough left "
-        f"for this request, {until}.",
+        f"The budget of this {what}, {usd} USD, has not enough left for this request, {until}.",
         headers={"Retry-After": str(seconds), "X-Should-Retry": "false"},
     )
 

@@ -25,6 +25,8 @@ from tests.support.spending import (
     spend,
 )
 
+pytestmark = pytest.mark.heavy
+
 FAULTS_FOR_SECONDS = 12
 
 

@@ -17,6 +17,8 @@ from tests.support.processes import RedisServer
 from tests.support.proxy import TcpProxy, tcp_proxy
 from tests.support.traffic import meanwhile, run_traffic
 
+pytestmark = pytest.mark.heavy
+
 WHOLE_AGAIN_SECONDS = 20
 # Bounds the slowest answer, which takes about half a second where nothing else is asked.
 HANGS_AFTER_SECONDS = 6.0

@@ -24,6 +24,8 @@ from tests.support.stack import SHORT
 from tests.support.traffic import chat_body, meanwhile, run_traffic
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 OUTAGES = 2
 PAUSE_SECONDS = 10
 P99_MAY_GROW_BY_SECONDS = 0.15

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.admission import find_way
 from gateway.answers import stream_reader
 from gateway.apis import Api
 from gateway.billing import Usage
@@ -21,7 +22,6 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
-from gateway.admission import find_way
 from gateway.sse import read_event
 
 PRICE = TokenPrice(Decimal(1), Decimal("0.1"), Decimal(5))
