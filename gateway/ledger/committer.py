@@ -135,11 +135,8 @@ class Committer:
                 try:
                     if outbox.send(batch):
                         _mark_safe(entries)
-                except LedgerUnavailable:
-                    self._unsafe += [entry for entry in entries if not entry.safe]
-                    raise
                 finally:
-                    _finish([entry for entry in entries if entry.safe])
+                    self._let_go(entries)
                 self._tidy()
             return
         was_lost = self.health.is_lost
@@ -154,7 +151,7 @@ class Committer:
             outbox.send_backlog()
         unsafe, self._unsafe = self._unsafe, []
         _mark_safe(unsafe)
-        _finish(unsafe)
+        self._let_go(unsafe)
         self.health.worked()
         self._tidy()
 
@@ -171,8 +168,7 @@ class Committer:
         entries, self._pending = self._pending, []
         if entries:
             self._write(entries)
-            _finish([entry for entry in entries if entry.safe])
-            self._unsafe += [entry for entry in entries if not entry.safe]
+            self._let_go(entries)
 
     def _write(self, entries: Sequence[_Entry]) -> Batch:
         closes = [call for entry in entries for call in entry.closes]
@@ -180,6 +176,14 @@ class Committer:
         if batch.end is not None:
             _mark_safe(entries)
         return batch
+
+    def _let_go(self, entries: Sequence[_Entry]) -> None:
+        """Let those go whose entries are safe; the others wait for Redis."""
+        for entry in entries:
+            if entry.safe:
+                entry.done.set()
+            else:
+                self._unsafe.append(entry)
 
     def _sync(self) -> None:
         """Have the disk keep the journal while it is the only keeper, as Redis does with its own: once a
@@ -194,8 +198,3 @@ class Committer:
 def _mark_safe(entries: Sequence[_Entry]) -> None:
     for entry in entries:
         entry.safe = True
-
-
-def _finish(entries: Sequence[_Entry]) -> None:
-    for entry in entries:
-        entry.done.set()

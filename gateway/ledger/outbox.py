@@ -25,13 +25,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 import redis
 
-from gateway.ledger.journal import Journal, JournalUnwritable, Record
+from gateway.ledger.journal import Journal, JournalUnwritable
 from gateway.ledger.names import Names
+from gateway.ledger.notebook import Notebook
 from gateway.ledger.tally import Tally, sum_of
 from gateway.ledger.writer import Writer
 
@@ -61,18 +61,13 @@ class _Mark:
     offset: int
 
 
-class Outbox:
-    """The batches of one writer on their way. `open_calls` are the records of calls that are not over, by
-    their ids; `restore` is called where Redis has lost a part of its memory, before it gets back what was
-    in it. Without a journal it works as long as Redis does."""
+class Outbox(Notebook):
+    """The batches of one writer on their way. `restore` is called where Redis has lost a part of its memory,
+    before it gets back what was in it. Without a journal it works as long as Redis does."""
 
     def __init__(self, client: redis.Redis, names: Names, name: str, journal: Journal | None = None) -> None:
-        self.journal = journal
-        self.is_journaling = journal is not None  # as far as is known
-        self.open_calls: dict[str, Record] = {}
+        super().__init__(name, journal)
         self.restore: Callable[[], None] | None = None
-        self._name = name
-        self._directory: Path | None = None
         self._writer = Writer(client, names, name)
         self._last_number = 0
         self._confirmed_number = 0
@@ -105,15 +100,6 @@ class Outbox:
                     outbox.open_calls.pop(call, None)
         return outbox
 
-    def keep_journal(self, directory: Path) -> None:
-        """Write everything to a journal in `directory` from now on.
-
-        :raises JournalUnwritable: where that takes none
-        """
-        self._directory = directory
-        self.journal = Journal.create(directory, self._name)
-        self.is_journaling = True
-
     @property
     def has_backlog(self) -> bool:
         """Whether there may be something that Redis lacks."""
@@ -123,27 +109,6 @@ class Outbox:
     def backlog_bytes(self) -> int:
         """How much of the journal may have to be given to Redis yet."""
         return self.journal.length - self._sent_to if self.journal is not None and self.has_backlog else 0
-
-    def open_call(self, call: str, record: Record) -> None:
-        """Note that a call is about to be made.
-
-        :raises JournalUnwritable:
-        """
-        record = {"open": call, **record}
-        self.open_calls[call] = record
-        self._append(record)
-
-    def close_call(self, call: str) -> None:
-        """Note that a call is not made after all, without anything to add."""
-        self.open_calls.pop(call, None)
-        with suppress(JournalUnwritable):
-            self._append({"closed": call})
-
-    def note_asked(self, call: str) -> None:
-        """Note that a call that was opened as still being reserved is made now."""
-        self.open_calls[call]["reserving"] = False
-        with suppress(JournalUnwritable):
-            self._append({"asked": call})
 
     def write(self, tally: Tally, closes: Sequence[str]) -> Batch:
         """A new batch, in the journal where it can be written, and the calls that are over by it."""
@@ -157,7 +122,7 @@ class Outbox:
                 "confirmed": self._confirmed_number,
                 "memory": self._writer.memory,
             }
-            end = self._append({**record, "closes": list(closes), "tally": tally.to_json()})
+            end = self.append({**record, "closes": list(closes), "tally": tally.to_json()})
         batch = Batch(self._last_number, tally, end)
         if end is None:
             self._in_memory.append(batch)
@@ -205,22 +170,15 @@ class Outbox:
         if not self.has_backlog and self._noted_number < self._confirmed_number:
             self._noted_number = self._confirmed_number
             with suppress(JournalUnwritable):
-                self._append({"after": self._confirmed_number})
+                self.append({"after": self._confirmed_number})
 
     def mend_journal(self) -> None:
-        """Begin the journal again where it could not be opened, or has been deleted under our hands."""
-        if self._directory is None or (self.journal is not None and self.journal.is_in_place):
-            return
-        with suppress(JournalUnwritable):
-            journal = Journal.create(self._directory, self._name)
-            for record in ({"after": self._confirmed_number}, *self.open_calls.values()):
-                journal.append(record)
-            lost, self.journal = self.journal, journal
-            if lost is not None:
-                lost.close()
-            self._sent_to, self.is_journaling = journal.length, True
-            self._marks.clear()
-            logger.warning("the journal was not there, and is begun again")
+        """Begin the journal again where it is not there, while Redis has all that was in it."""
+        if self.has_lost_its_journal and not self.has_backlog:
+            with suppress(JournalUnwritable):
+                self.begin_again({"after": self._confirmed_number})
+                self._sent_to = self.journal.length if self.journal else 0
+                self._marks.clear()
 
     def shorten(self) -> None:
         """Forget what Redis has had for long enough, once that is much."""
@@ -266,26 +224,6 @@ class Outbox:
             journal.remove()
         # Not before: a journal without this number would be added anew.
         self._writer.forget()
-
-    def _append(self, record: Record) -> int:
-        """The offset behind the record in the journal. Whether that takes any is logged when it changes.
-
-        :raises JournalUnwritable:
-        """
-        try:
-            if self.journal is None:
-                raise JournalUnwritable
-            self.journal.append(record)
-        except JournalUnwritable as error:
-            if self.is_journaling:
-                self.is_journaling = False
-                cause = type(error.__cause__ or error).__name__
-                logger.error("the journal takes no records; Redis alone keeps them", extra={"cause": cause})
-            raise
-        if not self.is_journaling:
-            self.is_journaling = True
-            logger.warning("the journal takes records again")
-        return self.journal.length
 
     def _backlog(self) -> Iterator[Batch]:
         in_memory = list(self._in_memory)

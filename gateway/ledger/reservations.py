@@ -22,7 +22,7 @@ from gateway.ledger.script_group import ScriptGroup
 from gateway.ledger.scripts import Script
 from gateway.ledger.tally import Tally
 
-TRIES = 3
+TRIES = 10  # of one that Redis does not answer, as long as it turns out to be well
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
 RENEW_AT_ONCE = 200
 MOST_SECONDS = 2.0  # for a step that no request waits for
@@ -171,7 +171,7 @@ class Reservations:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
         for tries_left in reversed(range(TRIES)):
-            if not self._health.is_well and not self._health.wait_until_known(self._patience):
+            if not self._health.is_well and not self._health.wait_until_known(2 * self._patience):
                 break
             try:
                 again = "again" if reservation.is_unsure else ""
