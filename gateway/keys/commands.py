@@ -214,7 +214,8 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
                 raise click.UsageError(f"'--{field.replace('_', '-')}' and its opposite exclude each other.")
             values[field] = None
     if values.get("models"):
-        values["models"] = [name for part in values["models"] for name in map(str.strip, part.split(",")) if name]
+        names = [name.strip() for part in values["models"] for name in part.split(",")]
+        values["models"] = [name for name in names if name]
     return values
 
 

@@ -220,6 +220,9 @@ class CopyDatabase:
             self._place(START, False)
         self.cursor, self.is_whole = START, False
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()

@@ -74,6 +74,9 @@ class KeyCopy:
             raise NotCopied from None
         return record
 
+    def __del__(self) -> None:
+        self._close()  # Python warns of connections that nobody has closed
+
     def _open(self) -> sqlite3.Connection:
         inode = os.stat(self._file).st_ino
         if self._connection is None or inode != self._inode:
