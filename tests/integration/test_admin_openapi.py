@@ -10,6 +10,8 @@ from schemathesis.generation.case import Case
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.integration.test_openapi import CHECKS_OF_TRANSLATIONS, schema
 
+pytestmark = pytest.mark.heavy
+
 ADMIN = "admin-0123456789"
 
 

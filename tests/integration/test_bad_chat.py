@@ -15,6 +15,8 @@ from tests.support.drawn import any_json, any_text, drawing, sending
 from tests.support.refusals import assert_field_refused, unharmed
 from tests.support.wire import CHAT, ask, post
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def gateway(start_gateway: StartGateway) -> GatewayUnderTest:

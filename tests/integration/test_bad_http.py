@@ -14,6 +14,8 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.refusals import ROUTES, SANE_ID, Route, assert_refused, unharmed
 from tests.support.wire import ask, chunked, connected, head, post
 
+pytestmark = pytest.mark.heavy
+
 LIMIT = 2**20
 GOOD = b'{"messages":[{"role":"user","content":"hi"}]}'
 PATHS = [route.path for route in ROUTES]

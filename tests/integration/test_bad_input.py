@@ -29,6 +29,8 @@ from tests.support.refusals import (
 )
 from tests.support.wire import CHAT, ask, head, post
 
+pytestmark = pytest.mark.heavy
+
 LIMIT = 2**20
 DEEP = 100_000
 at_each_route = pytest.mark.parametrize("route", ROUTES, ids=[route.path for route in ROUTES])

@@ -16,6 +16,8 @@ from tests.support.drawn import any_json, any_objects, any_text, drawing, sendin
 from tests.support.refusals import COUNT_TOKENS, MESSAGES, assert_field_refused, unharmed
 from tests.support.wire import ask, post
 
+pytestmark = pytest.mark.heavy
+
 GOOD = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {"name": "weather", "input_schema": SCHEMA}

@@ -16,6 +16,8 @@ from tests.support.drawn import any_json, any_objects, any_text, drawing, sendin
 from tests.support.refusals import RESPONSES, assert_field_refused, assert_refused, unharmed
 from tests.support.wire import ask, post
 
+pytestmark = pytest.mark.heavy
+
 GOOD = {"input": "hi"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {"type": "function", "name": "weather", "parameters": SCHEMA}

@@ -13,6 +13,8 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.refusals import MESSAGES, ROUTES, Route, assert_refused, unharmed
 from tests.support.wire import CHAT, ask, chunked, connected, head, post
 
+pytestmark = pytest.mark.heavy
+
 LIMIT = 2**20
 GOOD = b'{"messages":[{"role":"user","content":"hi"}]}'
 PATHS = [route.path for route in ROUTES]

@@ -22,6 +22,8 @@ from tests.support.refusals import ROUTES, Route, is_messages_path
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 BILLED_ROUTES = [route for route in ROUTES if route.billed]
 NO_SUCH_KEY = f"gw-{'0' * 12}-{'A' * 43}"
 RATES = {"limit": r"\d+", "remaining": r"\d+", "reset": r"\d+ms|(\d+m)?\d+s"}

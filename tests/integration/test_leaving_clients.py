@@ -15,6 +15,8 @@ from tests.support.processes import running_model
 from tests.support.stack import SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 SLOW = {"X-Mock-Fault": "slow=20"}
 
 

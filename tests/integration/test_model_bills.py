@@ -22,6 +22,8 @@ from tests.support.processes import Service, running_model
 from tests.support.waiting import eventually
 from tests.support.wire import connected, head
 
+pytestmark = pytest.mark.heavy
+
 CHAT = "/v1/chat/completions"
 FIGURES = ("calls", "input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 NOTHING = dict.fromkeys(FIGURES, 0)

@@ -23,6 +23,8 @@ from pydantic import BaseModel
 
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 URL = "/v1/chat/completions"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}

@@ -15,6 +15,8 @@ from tests.support.native_stack import APIS, body_of, models_file
 from tests.support.scripted import scripted_provider
 from tests.support.stack import MODELS
 
+pytestmark = pytest.mark.heavy
+
 BODIES = {
     "messages": r"""{ "model":"CheapModel" ,"max_tokens":100, "messages": [ {"role":"user",
         "content":"n\u00e9e \/ é"}], "from_the_future": {"a": [1E2, 0.10, {"b": null}]}, "top_k":1.0 }""",

@@ -21,6 +21,8 @@ from tests.support.stack import MODELS, SHORT, Bill
 from tests.support.waiting import eventually
 from tests.support.wire import post
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def native(

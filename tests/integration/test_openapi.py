@@ -31,6 +31,8 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.catalogs import write_catalog
 from tests.support.refusals import assert_error_shape
 
+pytestmark = pytest.mark.heavy
+
 METHODS_OF_HTTP = {"HEAD", "OPTIONS"}  # which Flask adds to every route by itself
 EXAMPLES = {
     "/v1/chat/completions": 100,

@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+# To whoever asks for the bill of a call.
+NO_BILLS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 @contextmanager
 def scripted_provider(answer: bytes, hold: float = 0) -> Iterator[str]:
@@ -19,7 +22,9 @@ def scripted_provider(answer: bytes, hold: float = 0) -> Iterator[str]:
                 while True:
                     connection, _ = listener.accept()
                     with connection:
-                        _read_request(connection)
+                        if _read_request(connection).startswith(b"GET "):
+                            connection.sendall(NO_BILLS)
+                            continue
                         connection.sendall(answer)
                         time.sleep(hold)
 
@@ -32,12 +37,14 @@ def scripted_provider(answer: bytes, hold: float = 0) -> Iterator[str]:
             thread.join()
 
 
-def _read_request(connection: socket.socket) -> None:
+def _read_request(connection: socket.socket) -> bytes:
+    """The request's head, once all of it has come."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536)
     head, _, body = received.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    missing = int(lengths[0].partition(b":")[2]) - len(body)
+    missing = int(lengths[0].partition(b":")[2]) - len(body) if lengths else 0
     while missing > 0:
         missing -= len(connection.recv(65536))
+    return head
