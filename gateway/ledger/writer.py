@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ REMEMBERED_SECONDS = 400 * 24 * 3600  # no journal is that old
 
 # No request waits that long; this bounds what no time-out of a socket does, such as finding out an address.
 MOST_SECONDS = 2.0
+LATE_SECONDS = 0.01
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Writer:
         self.has_new_memory = False
         self._redis = client
         self._keys = [names.writer(name), names.memory]
+        self._patience: float = client.get_connection_kwargs().get("socket_timeout") or MOST_SECONDS
         self._commit = Script(client, "commit")
         self._complained: set[str] = set()
 
@@ -71,7 +74,7 @@ class Writer:
             how,
         ]
         with translating_errors(MOST_SECONDS):
-            answer: list[Any] = self._commit([*self._keys, *keys], args)
+            answer = self._answer([*self._keys, *keys], args)
         outcome, added, memory, *refused = answer
         if self.memory not in ("", memory):
             logger.warning("Redis is empty, or another one than before: what it counted is gone")
@@ -79,6 +82,19 @@ class Writer:
         self.memory = memory
         self._complain(refused)
         return outcome, added
+
+    def _answer(self, keys: list[str], args: list[str | int | float]) -> list[Any]:
+        """What the script returns. A time-out that comes too late itself tells of this worker's loop and not
+        of Redis, whose answer may have been there; the script does not mind being run again."""
+        while True:
+            started = time.monotonic()
+            try:
+                answer: list[Any] = self._commit(keys, args)
+            except redis.TimeoutError:
+                if time.monotonic() - started < self._patience + LATE_SECONDS:
+                    raise
+            else:
+                return answer
 
     def _complain(self, refused: Sequence[str]) -> None:
         """Say once of each counter that what was added to it is lost: it holds no number."""
