@@ -162,7 +162,8 @@ class Upstream:
         with _translating_errors():
             response = self._session.get(
                 url,
-                headers=headers_for(model, "", stream=False),
+                # Asked seldom, so that no connection is kept for it.
+                headers={**headers_for(model, "", stream=False), "Connection": "close"},
                 timeout=BILL_TIMEOUT,
                 allow_redirects=False,
                 stream=True,
