@@ -3,11 +3,8 @@ dies meanwhile."""
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -24,6 +21,7 @@ from tests.support.spending import (
     create_key,
     spend,
 )
+from tests.support.traffic import meanwhile
 
 pytestmark = pytest.mark.heavy
 
@@ -34,26 +32,6 @@ def two_gateways(start_gateway: StartGateway, redis_url: str, **settings: str) -
     prefix = f"test-{uuid.uuid4().hex}"
     common = {"REDIS_KEY_PREFIX": prefix, "GATEWAY_ADMIN_KEY": ADMIN_KEY, "WEB_CONCURRENCY": "2"}
     return [start_gateway(REDIS_URL=redis_url, **common, **settings) for _ in range(2)]
-
-
-@contextmanager
-def meanwhile(fault: Callable[[], None]) -> Iterator[None]:
-    """Do something to the stack while the block runs; what fails there fails the test."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            fault()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    assert failures == []
 
 
 def assert_held(spending: Spending) -> None:
