@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from flask import Flask, Response, jsonify, request
 
 from model_server.config import Settings
+from model_server.controls import add_controls
 from model_server.dialects import dialects_of
 from model_server.endpoint import Endpoint
 from model_server.error_handlers import register_error_handlers
@@ -14,6 +15,7 @@ from model_server.faults import HEADER, Faults
 from model_server.ledger import Ledger
 from model_server.profile import ModelProfile
 from model_server.record import RequestRecord
+from model_server.seen import SeenRequests
 
 # 2025-01-01 UTC: what clients show as the model's date.
 MODEL_CREATED = 1735689600
@@ -33,13 +35,17 @@ def create_app(profile: ModelProfile, settings: Settings) -> Flask:
     register_error_handlers(app)
 
     ledger = Ledger(profile)
-    faults = Faults(random.random)
+    faults = Faults(random.random, profile.name)
+    seen = SeenRequests()
     endpoint = Endpoint(profile, settings, faults)
     dialects = dialects_of(profile)
     model = {"id": profile.name, "object": "model", "created": MODEL_CREATED, "owned_by": "mock"}
 
     def answer() -> Response:
-        record = RequestRecord(profile.name, request.path, request.headers.get(HEADER))
+        seen.note(request)
+        record = RequestRecord(
+            profile.name, request.path, request.headers.get(HEADER) or faults.standing_text
+        )
         call = ledger.open_call(request.headers.get(CALL_ID_HEADER))
         with ExitStack() as unless_answered:
             unless_answered.callback(call.end)  # where the worker ends this request, there is no response
@@ -78,4 +84,5 @@ def create_app(profile: ModelProfile, settings: Settings) -> Flask:
     def read_bill(call_id: str) -> Response:
         return Response(ledger.bill_to_json(call_id), mimetype="application/json")
 
+    add_controls(app, faults, seen)
     return app

@@ -1,5 +1,7 @@
 """The header X-Mock-Fault: which failure the caller asks for, and whether it is due.
 
+A standing fault serves every request that has no such header by the same words.
+
     X-Mock-Fault: ITEM [, ITEM]...        (`;` separates as well)
 
 A failure, at most one:
@@ -20,6 +22,7 @@ And, alone or beside it:
     probability=0..1, p=0..1   how often the fault happens
     count=N                    only to the first N requests that carry this same header value
     id=TEXT                    nothing, but makes the header value another one for `count`
+    model=NAME                 only at the mock of this name
 """
 
 import math
@@ -63,26 +66,64 @@ class Fault:
     slow_seconds: float = 0.0
     probability: float = 1.0
     count: int | None = None
+    model: str | None = None
 
 
 NO_FAULT = Fault()
 
 
-class Faults:
-    """Decides for each request whether its fault is due; `random` gives numbers in [0, 1)."""
+@dataclass
+class StandingFault:
+    """The fault of all requests that ask for none: its text, and how many came so far and were failed."""
 
-    def __init__(self, random: Callable[[], float]) -> None:
+    text: str
+    fault: Fault
+    seen: int = 0
+    failed: int = 0
+
+
+class Faults:
+    """Decides for each request to `model` whether its fault is due; `random` gives numbers in [0, 1)."""
+
+    def __init__(self, random: Callable[[], float], model: str = "") -> None:
         self._random = random
+        self._model = model
         self._seen: OrderedDict[str, int] = OrderedDict()
+        self.standing: StandingFault | None = None
+
+    def stand(self, text: str) -> None:
+        """Serve every request without a header of its own by this one, in place of an earlier one, its count
+        begun anew; raise `InvalidRequest` if it is ill-formed."""
+        self.standing = StandingFault(text, parse_fault(text))
+
+    @property
+    def standing_text(self) -> str | None:
+        """The standing fault as it was set, None where there is none."""
+        return None if self.standing is None else self.standing.text
+
+    def end_standing(self) -> None:
+        """Serve such requests without a fault again."""
+        self.standing = None
 
     def draw(self, header: str | None) -> Fault:
         """The fault that a request with this header gets; raise `InvalidRequest` if it is ill-formed."""
-        if header is None or not header.strip():
+        if header is not None and header.strip():
+            fault = parse_fault(header)
+            return fault if self._is_due(fault, lambda: self._times_seen(header)) else NO_FAULT
+        if (standing := self.standing) is None:
             return NO_FAULT
-        fault = parse_fault(header)
-        if fault.count is not None and self._times_seen(header) > fault.count:
+        standing.seen += 1
+        if not self._is_due(standing.fault, lambda: standing.seen):
             return NO_FAULT
-        return fault if self._random() < fault.probability else NO_FAULT
+        standing.failed += 1
+        return standing.fault
+
+    def _is_due(self, fault: Fault, times_seen: Callable[[], int]) -> bool:
+        if fault.model not in (None, self._model):
+            return False
+        if fault.count is not None and times_seen() > fault.count:
+            return False
+        return self._random() < fault.probability
 
     def _times_seen(self, header: str) -> int:
         times = self._seen.pop(header, 0) + 1
@@ -119,6 +160,8 @@ def _apply(fault: Fault, name: str, value: str | None, item: str) -> Fault:
             return replace(fault, count=_integer(value, item, 0, 1_000_000_000))
         case "id" if value is not None:
             return fault
+        case "model" if value:
+            return replace(fault, model=value)
         case _ if name in FLAGS and value is None:
             return _fail_with(fault, Kind(name), item)
         case _ if name in STALLS:

@@ -24,6 +24,7 @@ from model_server.wire import client_has_left
         ),
         ("malformed_json,p=1", Fault(Kind.MALFORMED_JSON)),
         ("no_usage,slow=1,count=2", Fault(Kind.NO_USAGE, slow_seconds=1, count=2)),
+        ("status=503,model=CheapModel", Fault(Kind.STATUS, status=503, model="CheapModel")),
         ("slow=0.25,status=500", Fault(Kind.STATUS, status=500, slow_seconds=0.25)),
     ],
 )
@@ -48,6 +49,8 @@ def test_a_fault_is_read(header: str, fault: Fault) -> None:
         "count=-1",
         "probability=2",
         "id",
+        "model",
+        "model=",
         "retry_after=1,cut_midstream",
         "status=500,connect_reset",
         "no_usage=1",
@@ -90,6 +93,44 @@ def test_a_count_bounds_the_failures_of_each_header_value() -> None:
     first = [faults.draw("status=500,count=2,id=a").kind for _ in range(4)]
     assert first == [Kind.STATUS, Kind.STATUS, Kind.NONE, Kind.NONE]
     assert faults.draw("status=500,count=2,id=b").kind is Kind.STATUS
+
+
+def test_a_fault_of_one_model_does_not_happen_at_another_and_is_not_counted_there() -> None:
+    header = "status=500,model=CheapModel,count=1"
+    cheap, expensive = (Faults(lambda: 0.0, name) for name in ("CheapModel", "ExpensiveModel"))
+    assert [expensive.draw(header).kind for _ in range(2)] == [Kind.NONE, Kind.NONE]
+    assert [cheap.draw(header).kind for _ in range(2)] == [Kind.STATUS, Kind.NONE]
+
+
+def test_a_standing_fault_is_that_of_requests_without_one_of_their_own() -> None:
+    faults = Faults(random=lambda: 0.0)
+    faults.stand("status=500")
+    drawn = [faults.draw(header).kind for header in (None, " ", "no_usage", "id=none")]
+    assert drawn == [Kind.STATUS, Kind.STATUS, Kind.NO_USAGE, Kind.NONE]
+    faults.end_standing()
+    assert faults.draw(None) is NO_FAULT
+
+
+def test_a_standing_faults_count_begins_anew_when_it_is_set_again() -> None:
+    faults = Faults(random=lambda: 0.0)
+    for _ in range(2):
+        faults.stand("status=500,count=1")
+        assert [faults.draw(None).kind for _ in range(2)] == [Kind.STATUS, Kind.NONE]
+
+
+def test_a_standing_faults_probability_is_obeyed() -> None:
+    numbers = iter([0.29, 0.31])
+    faults = Faults(random=lambda: next(numbers))
+    faults.stand("connect_reset,p=0.3")
+    assert [faults.draw(None).kind for _ in range(2)] == [Kind.RESET, Kind.NONE]
+
+
+def test_an_ill_formed_standing_fault_leaves_the_one_that_stands() -> None:
+    faults = Faults(random=lambda: 0.0)
+    faults.stand("status=500")
+    with pytest.raises(InvalidRequest):
+        faults.stand("explode")
+    assert faults.draw(None).kind is Kind.STATUS
 
 
 def test_the_memory_for_counts_is_bounded() -> None:
