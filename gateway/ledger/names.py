@@ -62,6 +62,19 @@ class Names:
         """Hash: an owner's budget."""
         return f"{self.prefix}:owner:{owner}"
 
+    def circuit(self, model: str) -> str:
+        """That a model's circuit is open, as JSON; it goes some time after the model may be tried again."""
+        return f"{self.prefix}:circuit:{model}"
+
+    def probe(self, model: str) -> str:
+        """The worker that tries the model while its circuit is half-open."""
+        return f"{self.prefix}:circuit-probe:{model}"
+
+    @property
+    def circuits(self) -> str:
+        """The channel on which workers tell each other of circuits that open and close."""
+        return f"{self.prefix}:circuits"
+
     @property
     def keys(self) -> str:
         """Sorted set: the ids of all keys by the time of their creation."""
