@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.budget import Budget, OnBudget
+from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
@@ -78,6 +79,8 @@ class Settings:
     upstream_connect_timeout: float
     upstream_read_timeout: float
     request_body_timeout: float
+    circuit_rules: CircuitRules
+    retry_budget_percent: int
     max_request_bytes: int
     shutdown_timeout: int
     client_keepalive: int
@@ -146,6 +149,14 @@ class Settings:
             upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
             upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
+            circuit_rules=CircuitRules(
+                is_on=env.switch("CIRCUIT_BREAKER", default=True),
+                failures=env.integer("CIRCUIT_FAILURES", 10, 1, 10**6),
+                error_percent=env.integer("CIRCUIT_ERROR_PERCENT", 50, 1, 100),
+                slow_seconds=env.number("CIRCUIT_SLOW_SECONDS", 60.0, 0.01, 3600),
+                open_seconds=env.number("CIRCUIT_OPEN_SECONDS", 2.0, 0.01, 600),
+            ),
+            retry_budget_percent=env.integer("RETRY_BUDGET_PERCENT", 20, 0, 100),
             max_request_bytes=env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31),
             shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 5, 3600),
             forward_mock_faults=env.switch("FORWARD_MOCK_FAULTS", default=False),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.circuit import CircuitRules
 from gateway.config import OWN_MODELS_FILE, ModelOverride, Settings
 from gateway.environment import InvalidSetting
 
@@ -67,6 +68,12 @@ BAD_VALUES = {
     "UPSTREAM_CONNECT_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "600.1"],
     "UPSTREAM_READ_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "3600.1"],
     "REQUEST_BODY_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "3600.1"],
+    "CIRCUIT_BREAKER": NOT_A_SWITCH,
+    "CIRCUIT_FAILURES": [*NOT_A_WHOLE_NUMBER, "0", "1000001"],
+    "CIRCUIT_ERROR_PERCENT": [*NOT_A_WHOLE_NUMBER, "0", "101"],
+    "CIRCUIT_SLOW_SECONDS": [*NOT_A_NUMBER, "3600.1"],
+    "CIRCUIT_OPEN_SECONDS": [*NOT_A_NUMBER, "600.1"],
+    "RETRY_BUDGET_PERCENT": [*NOT_A_WHOLE_NUMBER, "101"],
     "CHEAP_MODEL_URL": NOT_A_MODEL_URL,
     "EXPENSIVE_MODEL_URL": NOT_A_MODEL_URL,
     "REDIS_URL": NOT_A_REDIS_URL,
@@ -142,6 +149,8 @@ def test_with_no_setting_at_all_the_two_mock_models_serve() -> None:
     assert settings.routing_threshold_chars == 150
     assert settings.redis_url == "redis://redis:6379/0"
     assert settings.redis_key_prefix == "gateway"
+    assert settings.circuit_rules == CircuitRules()
+    assert settings.retry_budget_percent == 20
     assert settings.web_concurrency == 2
     assert settings.listen == "127.0.0.1:8080"
     assert settings.forward_mock_faults is False
@@ -170,6 +179,12 @@ def test_every_variable_is_read() -> None:
             "GATEWAY_PORT": "9080",
             "UPSTREAM_CONNECT_TIMEOUT_SECONDS": "1",
             "UPSTREAM_READ_TIMEOUT_SECONDS": "2.5",
+            "CIRCUIT_BREAKER": "off",
+            "CIRCUIT_FAILURES": "3",
+            "CIRCUIT_ERROR_PERCENT": "100",
+            "CIRCUIT_SLOW_SECONDS": "7.5",
+            "CIRCUIT_OPEN_SECONDS": "0.5",
+            "RETRY_BUDGET_PERCENT": "0",
             "REQUEST_BODY_TIMEOUT_SECONDS": "3",
             "MAX_REQUEST_BYTES": "1000",
             "SHUTDOWN_TIMEOUT_SECONDS": "10",
@@ -191,6 +206,8 @@ def test_every_variable_is_read() -> None:
     assert settings.listen == "0.0.0.0:9080"
     assert settings.upstream_connect_timeout == 1
     assert settings.upstream_read_timeout == 2.5
+    assert settings.circuit_rules == CircuitRules(False, 3, 100, 7.5, 0.5)
+    assert settings.retry_budget_percent == 0
     assert settings.request_body_timeout == 3
     assert settings.max_request_bytes == 1000
     assert settings.shutdown_timeout == 10
