@@ -1,4 +1,4 @@
-"""Starts the gateway: `python -m gateway` checks the settings and becomes gunicorn.
+"""Starts the gateway: `python -m gateway` checks the settings and becomes the master.
 
 gunicorn reads WEB_CONCURRENCY before its configuration file and fails with a traceback where it is no
 number, so the settings are checked first.
@@ -35,8 +35,8 @@ def main() -> None:
         keep_models_file(models, kept)
         os.environ["LAST_GOOD_MODELS_FILE"] = str(kept)
     config = Path(__file__).with_name("gunicorn.conf.py")
-    command = [sys.executable, "-m", "gunicorn", "-c", str(config), "gateway.app:create_app()"]
-    os.execv(sys.executable, command)  # noqa: S606 - becoming gunicorn is the point
+    command = [sys.executable, "-m", "gateway.master", "-c", str(config), "gateway.app:create_app()"]
+    os.execv(sys.executable, command)  # noqa: S606 - becoming the master is the point
 
 
 if __name__ == "__main__":

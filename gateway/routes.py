@@ -23,6 +23,7 @@ from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
 from gateway.serve import authenticated, gateway, read_body, serve
+from gateway.stopping import refuse_when_stopping, service_stops
 from gateway.upstream import Answer
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
@@ -30,6 +31,12 @@ COUNTS_NOTHING = (404, 405)  # a provider of Messages that does not count their 
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 routes = Blueprint("routes", __name__)
+
+
+@routes.before_request
+def refuse_what_would_be_work() -> None:
+    """Turn new work away while the whole service is stopping."""
+    refuse_when_stopping(request.path)
 
 
 @routes.post("/v1/chat/completions")
@@ -139,10 +146,14 @@ def readyz() -> Response:
     """200 when requests can be served as they should be, else 503 with the reasons."""
     ledger, settings = gateway().ledger, gateway().settings
     reasons = ledger.degraded()
+    stopping = service_stops()
+    if stopping:
+        reasons = ["stopping: this gateway takes no new requests; ask another one", *reasons]
     if not reasons:
         return jsonify({"status": "ready", "reasons": []})
-    response = jsonify({"status": "degraded" if ledger.can_serve else "unavailable", "reasons": reasons})
-    if not (settings.ready_without_redis and ledger.can_serve):
+    can_serve = ledger.can_serve and not stopping
+    response = jsonify({"status": "degraded" if can_serve else "unavailable", "reasons": reasons})
+    if not (settings.ready_without_redis and can_serve):
         response.status_code = LedgerUnavailable.status
         response.headers["Retry-After"] = "1"
     return response

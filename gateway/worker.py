@@ -1,35 +1,46 @@
-"""The gunicorn worker: gevent's, with four habits of its own.
+"""The gunicorn worker: gevent's, with habits of its own.
 
 - What is no HTTP, such as a broken request line, is answered in OpenAI's shape like any other error.
-- Connections that idle between two requests do not hold up a stop; requests in work do.
+- A client that takes its answer too slowly is given up, with its provider's connection.
+- A worker that is replaced takes no further connections and serves those that it has: until they have been
+  idle for a moment, or have got one more answer. Where the whole service stops there is nobody else, so it
+  goes on accepting, to refuse politely, as long as anything is in work.
 - Answers still in work when the time for stopping is nearly over are ended while they can still be billed:
   the master kills a worker at its `graceful_timeout`, which no `finally` survives.
-- A client that stops reading its answer is given up in the end, with its provider's connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from types import FrameType
 from typing import Any, TypeAlias, cast
 
 import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
+from gateway.client_socket import ClientSocket
 from gateway.config import Settings
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.error_shapes import api_of_path, error_body
+from gateway.errors import GatewayError, InvalidRequest, WorkerStopping
+from gateway.stopping import service_stops
 
 SECONDS_TO_BILL = 3
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS_WHILE_STOPPING = 0.05
+# A client that has just had its answer may be about to ask again, and would find its connection closed.
+SECONDS_OF_COURTESY = 1.0
 OUR_HEADER_ERRORS = (
     http_errors.InvalidResponseHeader,  # type: ignore[attr-defined] # newer than the stubs
     http_errors.InvalidResponseHeaderName,  # type: ignore[attr-defined]
@@ -47,91 +58,133 @@ Connection: TypeAlias = "gevent.Greenlet[..., Any]"
 class GatewayWorker(GeventWorker):
     """gevent's worker with the habits that this module describes.
 
-    gunicorn calls `handle` once per connection, enters `timeout_ctx` exactly while a connection waits for
-    its next request's head, and calls `notify` every second, also while it drains.
+    gunicorn calls `handle` once per connection, in a greenlet of its own, and enters `timeout_ctx` exactly
+    while that connection waits for its next request's head.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._connections: set[Connection] = set()
-        self._idle: dict[gevent.Timeout, Connection] = {}
-        self._stopping_since: float | None = None
+        self._clients: dict[Connection, ClientSocket] = {}
+        self._idle: dict[Connection, tuple[gevent.Timeout, float]] = {}
+        self._told_to_stop = Event()
         self._cutting = False
         self._client_stall_timeout = Settings.from_env().client_stall_timeout
 
+    def run(self) -> None:
+        servers = [self._start_server(listener) for listener in self.sockets]
+        # The look at the byte also finds a stop whose signal came too early in this worker's life.
+        while self.alive and not service_stops():
+            self.notify()
+            self._told_to_stop.wait(SECONDS_BETWEEN_LOOKS)
+        self.alive = False
+        self._finish(servers)
+
+    def _start_server(self, listener: Any) -> StreamServer:
+        listener.setblocking(True)
+        server = StreamServer(
+            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections)
+        )
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # the others want some too
+        server.start()
+        return server
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._told_to_stop.set()
+
+    def _finish(self, servers: list[StreamServer]) -> None:
+        """Return when nothing is in work any more, or when the time for stopping is over."""
+        began = time.monotonic()
+        came_before = _connections(servers)
+        accepting = True
+        while time.monotonic() - began < self.cfg.graceful_timeout:
+            self.notify()
+            connections = _connections(servers)
+            late = time.monotonic() - began > self.cfg.graceful_timeout - SECONDS_TO_BILL
+            # Who comes now is refused, and must not keep the worker from its end.
+            if accepting and (late or not service_stops() or connections.isdisjoint(came_before)):
+                accepting = False
+                for server in servers:
+                    server.close()
+            if not accepting and not connections:
+                return
+            if late and not self._cutting:
+                # Once only: a second blow would hit while the first is being billed.
+                self._cutting = True
+                gevent.killall(list(connections), block=False)
+            # In a callback of the event loop, so that no request can begin between the look and the end.
+            gevent.get_hub().loop.run_callback(self._end_idle)
+            gevent.sleep(SECONDS_BETWEEN_LOOKS_WHILE_STOPPING)
+        self.log.warning("a connection outlives the time for stopping")
+
+    def _end_idle(self) -> None:
+        for connection, (wait, since) in list(self._idle.items()):
+            has_rested = time.monotonic() - since > SECONDS_OF_COURTESY
+            if connection in self._idle and has_rested and not self._clients[connection].has_arrived():
+                # As if its keep-alive time were over: closed without a word, as HTTP allows.
+                connection.throw(wait)
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        bound_writes(client, self._client_stall_timeout)
         connection = _current_greenlet()
-        self._connections.add(connection)
+        self._clients[connection] = ClientSocket(client, self._client_stall_timeout)
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, self._clients[connection], addr)
         finally:
-            self._connections.discard(connection)
+            del self._clients[connection]
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
+        connection = _current_greenlet()
+        with gevent.Timeout(self.cfg.keepalive, False) as wait:  # type: ignore[arg-type]
+            self._idle[connection] = wait, time.monotonic()
+            try:
+                yield
+            finally:
+                del self._idle[connection]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        sock.has_written = False
         try:
             AsyncWorker.handle_request(self, listener_name, req, sock, addr)
-        except (gevent.GreenletExit, TimeoutError):
-            # The answer may stand half written: nothing more can be said on this connection.
+        except (gevent.GreenletExit, TimeoutError) as end:
+            # A half-written answer leaves nothing more to say on this connection.
+            if isinstance(end, gevent.GreenletExit) and not sock.has_written:
+                self._refuse(sock, WorkerStopping(), req.path)
             raise StopIteration from None
+        finally:
+            sock.settimeout(None)  # the application may have set one for its answer
         if self._cutting:
             raise StopIteration  # a further request could no longer be billed
         return True
 
-    @contextmanager
-    def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
-        with gevent.Timeout(self.cfg.keepalive, False) as wait:  # type: ignore[arg-type]
-            self._idle[wait] = _current_greenlet()
-            try:
-                yield
-            finally:
-                del self._idle[wait]
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        self._stopping_since = self._stopping_since or time.monotonic()
-
-    def notify(self) -> None:
-        super().notify()
-        if self.alive:
-            return
-        # In a callback of the event loop, so that no request can begin between the look and the end.
-        gevent.get_hub().loop.run_callback(self._end_idle)
-        since = self._stopping_since or time.monotonic()
-        if time.monotonic() - since > self.cfg.graceful_timeout - SECONDS_TO_BILL:
-            self._cutting = True
-            # Each once: a second blow would hit while the first is being billed.
-            ending, self._connections = self._connections, set()
-            gevent.killall(list(ending), block=False)
-
-    def _end_idle(self) -> None:
-        for wait, connection in list(self._idle.items()):
-            if wait in self._idle:
-                # As if its keep-alive time were over: closed without a word, as HTTP allows.
-                connection.throw(wait)
-
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what the application never saw. Neither answer nor log repeats what the client sent,
         since that may hold a key."""
-        if not isinstance(exc, Exception):
-            return  # the worker itself ends this connection
-        refused = refusal_of(exc)
+        if isinstance(exc, Exception):  # else the worker itself ends this connection
+            self._refuse(client, refusal_of(exc), "", exc)
+
+    def _refuse(
+        self, client: Any, refused: GatewayError, path: str, cause: BaseException | None = None
+    ) -> None:
         request_id = uuid.uuid4().hex
-        facts = {"request_id": request_id, "status": refused.status, "cause": type(exc).__name__}
+        facts = {"request_id": request_id, "status": refused.status, "cause": type(cause or refused).__name__}
         if refused.status == 500:
             self.log.exception("unexpected error", extra=facts)
         else:
-            self.log.info("refused what is no valid HTTP", extra=facts)
-        body = json.dumps(refused.body()).encode()
-        head = (
-            f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n"
-            "Connection: close\r\n"
-            "Content-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n"
-            f"X-Request-Id: {request_id}\r\n\r\n"
-        )
+            self.log.info("refused before the application saw it", extra=facts)
+        body = error_body(api_of_path(path), refused)
+        headers = {
+            "Connection": "close",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "X-Request-Id": request_id,
+            **refused.headers,
+        }
+        lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         with contextlib.suppress(OSError):
-            util.write_nonblock(client, head.encode() + body)
+            util.write_nonblock(client, "\r\n".join([*lines, "", ""]).encode() + body)
             # What the client still sends would otherwise reset the answer away.
             util.close_graceful(client)
 
@@ -149,11 +202,8 @@ def refusal_of(error: Exception) -> GatewayError:
     return GatewayError("The gateway failed to handle this request; its log has the request id.")
 
 
-def bound_writes(client: Any, seconds: int) -> None:
-    """End a connection whose client takes nothing of what is written for so long; Linux only."""
-    if hasattr(socket, "TCP_USER_TIMEOUT") and client.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):  # gone already
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
+def _connections(servers: list[StreamServer]) -> set[Connection]:
+    return {connection for server in servers for connection in server.pool or ()}
 
 
 def _current_greenlet() -> Connection:

@@ -1,0 +1,63 @@
+"""A client's socket, which gives up a client that does not take its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+import gevent.socket
+
+PIECE_BYTES = 256 * 1024
+
+
+class ClientSocket(gevent.socket.socket):
+    """The accepted socket `accepted`, which it takes over.
+
+    Each piece of an answer has to be taken within `stall_timeout` seconds. So a reader of a large answer may
+    be slow, but one that takes a byte now and then holds nobody up for long. What a time-out of the socket
+    itself leaves is the most that all pieces of one write may take.
+    """
+
+    def __init__(self, accepted: Any, stall_timeout: float) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        self.has_written = False
+        self._stall_timeout = stall_timeout
+        # What the kernel still holds when the last piece was written ends with a client that is gone.
+        if hasattr(socket, "TCP_USER_TIMEOUT") and self.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):  # gone already
+                milliseconds = int(stall_timeout * 1000)
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of `data`.
+
+        :raises TimeoutError: when the client takes it too slowly; some of it may have been sent
+        """
+        self.has_written = True
+        within = self.gettimeout()
+        if within == 0:
+            super().sendall(data, flags)
+            return
+        ends = None if within is None else time.monotonic() + within
+        rest = memoryview(data)
+        try:
+            for start in range(0, len(rest), PIECE_BYTES):
+                left = self._stall_timeout if ends is None else ends - time.monotonic()
+                # No time at all would mean not to wait, and fail as if the client were full.
+                self.settimeout(max(min(left, self._stall_timeout), 0.001))
+                super().sendall(rest[start : start + PIECE_BYTES], flags)
+        finally:
+            self.settimeout(within)
+
+    def has_arrived(self) -> bool:
+        """Whether bytes of the client wait to be read; takes none of them."""
+        timeout = self.gettimeout()
+        self.settimeout(0)
+        try:
+            return bool(self.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+        finally:
+            self.settimeout(timeout)
