@@ -2,7 +2,8 @@
 
 GatewayError
 ├── InvalidRequest          400  ill-formed request, or one that no model can answer; `param` names the field
-│   └── ContextTooLong      400  longer than the context window of every model
+│   ├── ContextTooLong      400  longer than the context window of every model
+│   └── RequestTooDear      400  it can cost more than its client or the settings allow
 ├── InvalidApiKey           401  no key, or one that is not (or no longer) valid
 ├── CrossSiteRequest        403  a web page of another site made a browser send it
 ├── ModelNotAllowed         403  the key may not use this model
@@ -17,6 +18,8 @@ GatewayError
 ├── ClientClosedRequest     499  the client left before its answer; for the log, as nginx has it
 ├── UpstreamError           502  the provider failed or answered nonsense
 │   └── UpstreamTimeout     504  it took too long
+├── NoModelAvailable        503  the circuits of all models that could answer are open
+├── Overloaded              503  as much is in work as may be, and as many wait as may
 ├── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
 └── WorkerStopping          503  the worker had to stop before the answer was whole
 """
@@ -73,6 +76,10 @@ class InvalidRequest(GatewayError):
 
 class ContextTooLong(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class RequestTooDear(InvalidRequest):
+    code = "max_cost_exceeded"
 
 
 class InvalidApiKey(GatewayError):
@@ -159,7 +166,8 @@ class ClientClosedRequest(GatewayError):
 
 class UpstreamError(GatewayError):
     """`usage` is what the provider stated for the failed call, which it will bill. Where it had answered but
-    the answer broke off, `characters` are those that had been generated of what came; else None."""
+    the answer broke off, `characters` are those that had been generated of what came; else None.
+    `provider_status` is the status by which it failed, if it said one."""
 
     status = 502
     code = "upstream_error"
@@ -170,11 +178,25 @@ class UpstreamError(GatewayError):
         super().__init__(message, headers=headers)
         self.usage = usage
         self.characters: int | None = None
+        self.provider_status: int | None = None
 
 
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class NoModelAvailable(GatewayError):
+    status = 503
+    code = "no_model_available"
+
+
+class Overloaded(GatewayError):
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Retry-After": "1"})
 
 
 class LedgerUnavailable(GatewayError):
