@@ -82,6 +82,10 @@ class Settings:
     circuit_rules: CircuitRules
     retry_budget_percent: int
     max_request_bytes: int
+    max_body_bytes_in_work: int
+    max_requests_in_work: int
+    max_queued_requests: int
+    queue_timeout: float
     shutdown_timeout: int
     client_keepalive: int
     client_stall_timeout: int
@@ -158,6 +162,10 @@ class Settings:
             ),
             retry_budget_percent=env.integer("RETRY_BUDGET_PERCENT", 20, 0, 100),
             max_request_bytes=env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31),
+            max_body_bytes_in_work=env.integer("MAX_BODY_BYTES_IN_WORK", 256 * 2**20, 1, 2**40),
+            max_requests_in_work=env.integer("MAX_REQUESTS_IN_WORK", 2000, 1, 100_000),
+            max_queued_requests=env.integer("MAX_QUEUED_REQUESTS", 100, 0, 100_000),
+            queue_timeout=env.number("QUEUE_TIMEOUT_SECONDS", 1.0, 0.01, 600),
             shutdown_timeout=env.integer("SHUTDOWN_TIMEOUT_SECONDS", 30, 5, 3600),
             forward_mock_faults=env.switch("FORWARD_MOCK_FAULTS", default=False),
             client_keepalive=env.integer("CLIENT_KEEPALIVE_SECONDS", 20, 1, 3600),

@@ -61,6 +61,10 @@ BAD_VALUES = {
     "ROUTING_THRESHOLD_CHARS": [*NOT_A_WHOLE_NUMBER, "1000000001"],
     "WEB_CONCURRENCY": [*NOT_A_WHOLE_NUMBER, "0", "257"],
     "MAX_REQUEST_BYTES": [*NOT_A_WHOLE_NUMBER, "0", "2147483649"],
+    "MAX_BODY_BYTES_IN_WORK": [*NOT_A_WHOLE_NUMBER, "0", "1099511627777"],
+    "MAX_REQUESTS_IN_WORK": [*NOT_A_WHOLE_NUMBER, "0", "100001"],
+    "MAX_QUEUED_REQUESTS": [*NOT_A_WHOLE_NUMBER, "100001"],
+    "QUEUE_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "600.1"],
     "SHUTDOWN_TIMEOUT_SECONDS": [*NOT_A_WHOLE_NUMBER, "4", "3601"],
     "CLIENT_STALL_TIMEOUT_SECONDS": [*NOT_A_WHOLE_NUMBER, "0", "3601"],
     "CLIENT_KEEPALIVE_SECONDS": [*NOT_A_WHOLE_NUMBER, "0", "3601"],
@@ -187,6 +191,10 @@ def test_every_variable_is_read() -> None:
             "RETRY_BUDGET_PERCENT": "0",
             "REQUEST_BODY_TIMEOUT_SECONDS": "3",
             "MAX_REQUEST_BYTES": "1000",
+            "MAX_BODY_BYTES_IN_WORK": "5000",
+            "MAX_REQUESTS_IN_WORK": "7",
+            "MAX_QUEUED_REQUESTS": "0",
+            "QUEUE_TIMEOUT_SECONDS": "0.5",
             "SHUTDOWN_TIMEOUT_SECONDS": "10",
             "FORWARD_MOCK_FAULTS": "on",
             "LOG_LEVEL": "debug",
@@ -210,6 +218,10 @@ def test_every_variable_is_read() -> None:
     assert settings.retry_budget_percent == 0
     assert settings.request_body_timeout == 3
     assert settings.max_request_bytes == 1000
+    assert settings.max_body_bytes_in_work == 5000
+    assert settings.max_requests_in_work == 7
+    assert settings.max_queued_requests == 0
+    assert settings.queue_timeout == 0.5
     assert settings.shutdown_timeout == 10
     assert settings.forward_mock_faults is True
     assert settings.log_level == "debug"
