@@ -1,0 +1,84 @@
+"""The command line of the self-test.
+
+0   every promise that was tried holds
+1   one does not
+2   the self-test could not run, or must not: there is no stack, or it serves real providers
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from selftest.progress import Progress
+from selftest.promises import PROMISES
+from selftest.report import as_json, holds, print_table
+from selftest.run import try_promises
+from selftest.settings import Settings
+from selftest.stack import Stack
+from selftest.verdicts import CannotRun, Promise
+
+HOLDS, BROKEN, COULD_NOT_RUN = 0, 1, 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
+    """Run it, and give the exit status. Without `settings` the environment names the stack."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        for promise in PROMISES:
+            print(f"{promise.name:<16} {promise.text}")
+        return HOLDS
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C, so that the stack is left as it was
+    begun = time.monotonic()
+    try:
+        promises = _chosen(options.only)
+        stack = Stack(settings or Settings.from_env())
+        with Progress(len(promises)) as progress:
+            verdicts = try_promises(stack, promises, progress.tell)
+    except CannotRun as reason:
+        print(f"selftest: {reason}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except KeyboardInterrupt:
+        print("selftest: stopped; the stack is as it was", file=sys.stderr)
+        return INTERRUPTED
+    seconds = time.monotonic() - begun
+    if options.json:
+        print(as_json(verdicts, seconds))
+    else:
+        print_table(verdicts, seconds)
+    return HOLDS if holds(verdicts) else BROKEN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="selftest",
+        description="Breaks the running stack in every way that it promises to bear, and tells what holds.",
+        epilog="Exit status: 0 all hold, 1 one does not, 2 could not run.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--list", action="store_true", help="print the names of the promises, try none")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="try these alone: A,B or given several times"
+    )
+    return parser
+
+
+def _chosen(only: Sequence[str] | None) -> list[Promise]:
+    """Those of the names, in their own order; all where none is named.
+
+    :raises CannotRun: for a name that none has
+    """
+    names = [name.strip() for text in only or () for name in text.split(",") if name.strip()]
+    known = {promise.name for promise in PROMISES}
+    if unknown := [name for name in names if name not in known]:
+        raise CannotRun(f"no promise is called {', '.join(unknown)}; --list has them all")
+    return [promise for promise in PROMISES if not names or promise.name in names]
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
