@@ -128,6 +128,10 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self._port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start, for the first time or again, on the same port and files, and wait until it answers."""
         server = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")
