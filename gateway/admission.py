@@ -10,14 +10,15 @@ from gateway.budget import OnBudget
 from gateway.cache_share import CacheShares
 from gateway.catalog import Catalog
 from gateway.config import Settings
-from gateway.errors import InsufficientQuota, InvalidRequest
+from gateway.errors import InsufficientQuota, InvalidRequest, RequestTooDear
 from gateway.keys.virtual_key import Tenant
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import Passage, passage
+from gateway.request_limits import MAX_COST
 from gateway.router import Route, choose
 from gateway.schema.base import ModelRequest
-from gateway.worst_case import worst_case
+from gateway.worst_case import WorstCase, worst_case
 
 
 @dataclass(frozen=True)
@@ -29,28 +30,95 @@ class Admission:
     reservation: Reservation
 
 
-def admit(
-    asked: ModelRequest,
-    tenant: Tenant,
-    catalog: Catalog,
-    ledger: Ledger,
-    settings: Settings,
-    cache_shares: CacheShares,
-) -> Admission:
-    """Route a request and reserve what it may cost at most. Where the budgets afford less, its answer is
-    limited to what they afford, or the cheapest model answers, if that is what is wished.
+class Admissions:
+    """Of one request: its calls are admitted one after the other, each for itself."""
 
-    :raises GatewayError: where no model can answer, or the key, its limits or a budget do not allow it
-    """
-    threshold = settings.routing_threshold_chars
-    route, way = find_way(asked, catalog, threshold, cache_shares)
-    on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
-    if on_budget is OnBudget.DOWNGRADE and tenant.scopes and catalog.leaves_choice(asked.model):
-        try:
-            return _reserve(asked, tenant, route, way, ledger, least_tokens=None)
-        except InsufficientQuota:
-            route, way = find_way(asked, catalog, threshold, cache_shares, cheapest=True)
-    return _reserve(asked, tenant, route, way, ledger, least_tokens=settings.budget_min_output_tokens)
+    def __init__(
+        self,
+        asked: ModelRequest,
+        tenant: Tenant,
+        catalog: Catalog,
+        ledger: Ledger,
+        settings: Settings,
+        cache_shares: CacheShares,
+    ) -> None:
+        self.asked = asked
+        self.tenant = tenant
+        self.catalog = catalog
+        self._ledger = ledger
+        self._settings = settings
+        self._cache_shares = cache_shares
+        self._first: Reservation | None = None
+        on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
+        may_downgrade = on_budget is OnBudget.DOWNGRADE and bool(tenant.scopes)
+        self._downgrades = may_downgrade and catalog.leaves_choice(asked.model)
+
+    def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
+        """See `find_way`."""
+        threshold = self._settings.routing_threshold_chars
+        return find_way(self.asked, self.catalog, threshold, self._cache_shares, cheapest=cheapest)
+
+    def way_of(self, route: Route) -> Passage:
+        """A new way to the model of `route`.
+
+        :raises InvalidRequest: for what the translation that it takes cannot translate
+        """
+        return passage(self.asked, route.model, self._cache_shares)
+
+    def admit(self, route: Route, way: Passage, max_cost: Decimal | None) -> Admission:
+        """Reserve what a call may cost at most, which is `max_cost` USD at the very most. Where the budgets
+        afford less, its answer is limited to what they afford, or the cheapest model answers, if that is what
+        is wished. A further call for the request waits for no budget.
+
+        :raises RequestTooDear: where `max_cost` is too little
+        :raises GatewayError: where the key, its limits or a budget do not allow it
+        """
+        is_first, least_tokens = self._first is None, self._settings.budget_min_output_tokens
+        if is_first and self._downgrades:
+            try:
+                return self._reserve(route, way, max_cost, least_tokens=None, wait=False)
+            except InsufficientQuota:
+                route, way = self.find_way(cheapest=True)
+        return self._reserve(route, way, max_cost, least_tokens=least_tokens, wait=is_first)
+
+    def _reserve(
+        self,
+        route: Route,
+        way: Passage,
+        max_cost: Decimal | None,
+        *,
+        least_tokens: int | None,
+        wait: bool,
+    ) -> Admission:
+        """Reserve for one model: the worst case, or what of it still buys an answer of so many tokens; for
+        None nothing less than the worst case."""
+        asked, tenant, prompt_tokens = self.asked, self.tenant, way.prompt_tokens
+        worst = worst_case(asked, way) if tenant.scopes or max_cost is not None else None
+        most = least = Decimal(0)
+        if worst is not None:
+            least = worst.cost if least_tokens is None else worst.least(least_tokens)
+            most = _most(worst, max_cost, self._settings.budget_min_output_tokens)
+            least = min(least, most)
+        tokens = min(prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices, MOST_TOKENS)
+        call = Call(
+            model=route.model.name,
+            baseline=route.baseline.name,
+            prompt_tokens=prompt_tokens,
+            tenant=tenant,
+            most=most,
+            least=least,
+            tokens=tokens if self._first is None else 0,
+        )
+        reservation = self._ledger.reserve(call, wait=wait, follows=self._first)
+        self._first = self._first or reservation
+        if worst is not None:
+            affordable = most if reservation.affordable is None else min(most, reservation.affordable)
+            if affordable < worst.cost:
+                limit = worst.affordable_tokens(affordable)
+                way.limit_output(limit)
+                what = "budget" if affordable < most else "request's cost limit"
+                route = replace(route, reason=f"{route.reason}; the {what} affords {limit} tokens")
+        return Admission(route, way, reservation)
 
 
 def find_way(
@@ -80,35 +148,18 @@ def find_way(
         return route, passage(asked, route.model, cache_shares)
 
 
-def _reserve(
-    asked: ModelRequest,
-    tenant: Tenant,
-    route: Route,
-    way: Passage,
-    ledger: Ledger,
-    *,
-    least_tokens: int | None,
-) -> Admission:
-    """Reserve for one model: the worst case, or what of it still buys an answer of so many tokens; nothing
-    less than the worst case for None."""
-    prompt_tokens = way.prompt_tokens
-    worst = worst_case(asked, way) if tenant.scopes else None
-    most = least = Decimal(0)
-    if worst is not None:
-        most = worst.cost
-        least = most if least_tokens is None else worst.least(least_tokens)
-    call = Call(
-        model=route.model.name,
-        baseline=route.baseline.name,
-        prompt_tokens=prompt_tokens,
-        tenant=tenant,
-        most=most,
-        least=least,
-        tokens=min(prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices, MOST_TOKENS),
-    )
-    reservation = ledger.reserve(call, wait=least_tokens is not None)
-    if worst is not None and reservation.affordable is not None and reservation.affordable < most:
-        tokens = worst.affordable_tokens(reservation.affordable)
-        way.limit_output(tokens)
-        route = replace(route, reason=f"{route.reason}; the budget affords {tokens} tokens")
-    return Admission(route, way, reservation)
+def _most(worst: WorstCase, max_cost: Decimal | None, min_tokens: int) -> Decimal:
+    """What a call may cost at most, USD.
+
+    :raises RequestTooDear: where `max_cost` affords no answer of `min_tokens`
+    """
+    if max_cost is None or worst.cost <= max_cost:
+        return worst.cost
+    if worst.least(min_tokens) > max_cost:
+        least, left = worst.least(min_tokens), max(max_cost, Decimal(0))
+        raise RequestTooDear(
+            f"Even with a short answer this request can cost {least:.6f} USD, more than its limit leaves, "
+            f"{left:.6f} USD.",
+            param=MAX_COST,
+        )
+    return max_cost

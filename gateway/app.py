@@ -9,6 +9,8 @@ from flask import Flask, Response, g, request
 
 from gateway.apis import Api
 from gateway.catalog_watch import CatalogWatch
+from gateway.circuit_board import CircuitBoard
+from gateway.circuits import Circuits
 from gateway.config import Settings
 from gateway.error_handlers import register_error_handlers
 from gateway.error_shapes import api_of_path
@@ -22,9 +24,12 @@ from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.names import Names
 from gateway.ledger.rates import rate_headers
+from gateway.overload import ModelSlots, Slots
+from gateway.retry_budget import RetryBudget
 from gateway.routes import routes
-from gateway.serve import Gateway
+from gateway.stopping import refuse_when_stopping
 from gateway.upstream import Upstream
+from gateway.wiring import Gateway
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 PROBES = ("/healthz", "/readyz")
@@ -50,7 +55,7 @@ def create_app(
             refuse_without_redis=settings.budgets_need_redis,
         )
     if upstream is None:
-        upstream = Upstream(settings.upstream_connect_timeout, settings.upstream_read_timeout)
+        upstream = Upstream()
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
@@ -59,7 +64,19 @@ def create_app(
     key_store = KeyStore(client, Names(settings.redis_key_prefix))
     key_copy = None if settings.ledger_directory is None else KeyCopy(settings.ledger_directory)
     keys = KeyRing(key_store, settings.gateway_budget, key_copy, patience=settings.redis_timeout)
-    app.extensions["gateway"] = Gateway(settings, CatalogWatch(settings), ledger, upstream, key_store, keys)
+    queue = (settings.max_queued_requests, settings.queue_timeout)
+    app.extensions["gateway"] = Gateway(
+        settings=settings,
+        catalogs=CatalogWatch(settings),
+        ledger=ledger,
+        upstream=upstream,
+        key_store=key_store,
+        keys=keys,
+        slots=Slots(settings.max_requests_in_work, *queue),
+        model_slots=ModelSlots(*queue),
+        circuits=Circuits(settings.circuit_rules, CircuitBoard(client, Names(settings.redis_key_prefix))),
+        retry_budget=RetryBudget(settings.retry_budget_percent),
+    )
     app.register_blueprint(routes)
     app.register_blueprint(admin)
     app.before_request(_open_exchange)
@@ -72,6 +89,7 @@ def _open_exchange() -> None:
     wanted = request.headers.get("X-Request-Id", "")
     request_id = wanted if SANE_REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
     g.exchange = Exchange(request_id, request.method, request.path)
+    refuse_when_stopping(request.path)
     # Only browsers send this header, and no page can forge it: a page elsewhere must not spend our money.
     if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise CrossSiteRequest("This gateway does not serve web pages of other sites.")
@@ -87,12 +105,14 @@ def _close_exchange(response: Response) -> Response:
         response.headers["X-Gateway-Model"] = exchange.route.model.name
         response.headers["X-Gateway-Policy"] = exchange.route.policy
         response.headers["X-Gateway-Reason"] = exchange.route.reason
-        response.headers["X-Gateway-Attempts"] = str(exchange.attempts)
-    if exchange.reservation is not None and exchange.reservation.rates:
+    if exchange.attempts:
+        response.headers["X-Gateway-Attempts"] = ", ".join(attempt.told for attempt in exchange.attempts)
+    if exchange.rates:
         # The key's own limits, without those of the provider's.
         for name in [name for name, _ in response.headers if name.lower().startswith("x-ratelimit-")]:
             del response.headers[name]
-        response.headers.update(rate_headers(exchange.reservation.rates))
+        response.headers.update(rate_headers(exchange.rates))
+    response.call_on_close(exchange.free_slot)
     if request.path not in PROBES or response.status_code >= 400:
         response.call_on_close(exchange.log)
     return response

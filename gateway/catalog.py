@@ -12,6 +12,7 @@ from gateway.apis import TRANSLATED, Api
 from gateway.errors import ModelNotAllowed, ModelNotFound
 from gateway.prices import TYPICAL_CALL, Price, usd_per_million_tokens
 from gateway.providers import ProviderHabits, habits_of
+from gateway.timeouts import USUAL, Timeouts
 
 AUTO = "auto"
 CAPABILITIES = frozenset({"images", "audio", "files", "tools", "json_schema", "streaming", "reasoning"})
@@ -29,6 +30,9 @@ class Model:
     `context_window` counts tokens of prompt and answer together, `max_output_tokens` those of the longest
     answer; None where they are unknown. A model that is not `auto` answers only those who name it.
     `bill_path` is the path at its provider, `{call_id}` in it, that tells what was billed for one call.
+    `fallbacks` names the models to ask when it fails, the first one first; None for those that the prices
+    suggest. Answers that begin later than after `slow_seconds` count as failures; None for the usual bound.
+    `max_concurrency` is how many requests each worker may have in work with it; None for no bound of its own.
     """
 
     name: str
@@ -42,6 +46,10 @@ class Model:
     auto: bool = True
     max_output_tokens: int | None = None
     bill_path: str | None = None
+    timeouts: Timeouts = USUAL
+    fallbacks: tuple[str, ...] | None = None
+    slow_seconds: float | None = None
+    max_concurrency: int | None = None
 
     @property
     def habits(self) -> ProviderHabits:

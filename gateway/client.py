@@ -13,6 +13,9 @@ from typing import Any
 
 import gevent
 
+from gateway.errors import ClientClosedRequest, WorkerStopping
+from gateway.exchange import Exchange
+
 READABLE = 1
 
 
@@ -61,3 +64,20 @@ def has_left(connection: Any) -> bool:
         return True
     finally:
         connection.settimeout(timeout)
+
+
+@contextmanager
+def waited_for(exchange: Exchange, connection: Any) -> Iterator[None]:
+    """Stop waiting in the block where nobody waits for the answer any more, or the worker has to stop.
+
+    :raises ClientClosedRequest: when the client has left
+    :raises WorkerStopping: when there is no time left
+    """
+    try:
+        with client_watched(connection):
+            yield
+    except ClientLeft:
+        exchange.client_left = True
+        raise ClientClosedRequest("The client closed its side of the connection.") from None
+    except gevent.GreenletExit:
+        raise WorkerStopping from None

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -78,6 +79,13 @@ class Settings:
     network_address: str | None
     upstream_connect_timeout: float
     upstream_read_timeout: float
+    upstream_first_byte_timeout: float
+    upstream_idle_timeout: float
+    request_timeout: float
+    max_request_cost: Decimal | None
+    upstream_retries: int
+    fallbacks: bool
+    hedging: bool
     request_body_timeout: float
     circuit_rules: CircuitRules
     retry_budget_percent: int
@@ -118,6 +126,7 @@ class Settings:
         listen = env.address("GATEWAY_LISTEN", f"{host}:{port}")
         # In a container the gateway listens to all, and GATEWAY_BIND says who can reach that.
         reachable = bind if env.text("GATEWAY_BIND") else listen.rpartition(":")[0].strip("[]")
+        read_timeout = env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600)
         require_keys = env.switch("GATEWAY_REQUIRE_KEYS", default=False)
         network_address = None if require_keys or _is_loopback(reachable) else reachable
         model_overrides = (
@@ -151,7 +160,16 @@ class Settings:
             listen=listen,
             network_address=network_address,
             upstream_connect_timeout=env.number("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 5.0, 0.01, 600),
-            upstream_read_timeout=env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600),
+            upstream_read_timeout=read_timeout,
+            upstream_first_byte_timeout=env.number(
+                "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS", read_timeout, 0.01, 3600
+            ),
+            upstream_idle_timeout=env.number("UPSTREAM_IDLE_TIMEOUT_SECONDS", read_timeout, 0.01, 3600),
+            request_timeout=env.number("REQUEST_TIMEOUT_SECONDS", 600.0, 0.01, 86400),
+            max_request_cost=env.usd("MAX_REQUEST_COST_USD"),
+            upstream_retries=env.integer("UPSTREAM_RETRIES", 3, 0, 10),
+            fallbacks=env.switch("FALLBACKS", default=True),
+            hedging=env.switch("HEDGING", default=False),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
             circuit_rules=CircuitRules(
                 is_on=env.switch("CIRCUIT_BREAKER", default=True),

@@ -66,14 +66,18 @@ class Environment:
 
     def budget(self, variable: str, period_variable: str) -> Budget | None:
         period = Period(self.choice(period_variable, tuple(Period)))
+        usd = self.usd(variable)
+        if usd is None and self.text(period_variable):
+            raise InvalidSetting(period_variable, f"is the period of {variable}, which is not set")
+        return None if usd is None else Budget(usd, period)
+
+    def usd(self, variable: str) -> Decimal | None:
         text = self.text(variable)
         if not text:
-            if self.text(period_variable):
-                raise InvalidSetting(period_variable, f"is the period of {variable}, which is not set")
             return None
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", text) or Decimal(text) > MOST_BUDGET_USD:
             raise InvalidSetting(variable, f"must be an amount in USD, such as 12.50, not {text!r}")
-        return Budget(Decimal(text), period)
+        return Decimal(text)
 
     def switch(self, variable: str, *, default: bool) -> bool:
         text = self.text(variable).lower()

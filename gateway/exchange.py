@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import Usage
+from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable
 from gateway.keys.virtual_key import ANYBODY, Tenant
-from gateway.ledger.entry import Entry
-from gateway.ledger.ledger import Ledger
-from gateway.ledger.reservation import Reservation
-from gateway.prices import charge
+from gateway.ledger.reservation import RateState
+from gateway.overload import Slot
 from gateway.router import Route
 
 logger = logging.getLogger("gateway.request")
@@ -31,68 +29,45 @@ class Exchange:
     status: int = 0
     stream: bool = False
     tenant: Tenant = ANYBODY
-    route: Route | None = None
-    reservation: Reservation | None = None
-    usage: Usage | None = None
-    cost: Decimal | None = None
-    recorded: bool = False
+    decision: Route | None = None  # while no call has been made
+    attempts: list[Attempt] = field(default_factory=list)
+    answering: Attempt | None = None
+    skipped: list[str] = field(default_factory=list)  # models that were not asked, and why
+    slot: Slot | None = None
     client_left: bool = False
-    is_relayed: bool = False  # from then on a `Relay` settles it
-    attempts: int = 0
     time_to_first_token: float | None = None
-    upstream_request_id: str | None = None
     error: GatewayError | None = None
 
-    def charge(self, usage: Usage) -> Decimal:
-        """What the routed model's provider will bill for `usage`, in USD. It is worked out once, since a
-        price may change with the clock."""
-        assert self.route is not None  # noqa: S101 - only what was routed is billed
-        if self.usage != usage or self.cost is None:
-            self.usage, self.cost = usage, charge(self.route.model.price, usage)
-        return self.cost
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest call, or that which answered."""
+        return self.answering or (self.attempts[-1] if self.attempts else None)
 
-    def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
-        """Bill the call of the routed model that was reserved.
+    @property
+    def route(self) -> Route | None:
+        """The latest decision."""
+        return self.attempt.route if self.attempt is not None else self.decision
 
-        :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
-        """
-        entry, reservation = self._entry(usage, answered=answered, failed=failed)
-        ledger.settle(reservation, entry)
-        self.recorded = True
+    @property
+    def cost(self) -> Decimal:
+        """What all calls have cost so far, as far as is known."""
+        return sum((attempt.cost for attempt in self.attempts if attempt.cost is not None), Decimal(0))
 
-    def settle_left(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
-        """The same for a call that broke off. Where its client has left, so that nobody waits for the bill,
-        `usage` is an estimate and the provider can be asked, it is what that says.
+    @property
+    def most_cost(self) -> Decimal:
+        """What they have cost at most."""
+        return sum((attempt.most for attempt in self.attempts), Decimal(0))
 
-        :raises LedgerUnavailable: see `settle`
-        """
-        assert self.route is not None  # noqa: S101 - only what was routed is billed
-        if self.client_left and usage.estimated and self.route.model.bill_path is not None:
-            entry, reservation = self._entry(usage, answered=answered, failed=failed)
-            ledger.settle_when_known(reservation, entry)
-            self.recorded = True
-        else:
-            self.settle(ledger, usage, answered=answered, failed=failed)
+    @property
+    def rates(self) -> dict[str, RateState]:
+        """How the limits of the key stand, where it has some."""
+        first = self.attempts[0].reservation if self.attempts else None
+        return first.rates if first is not None else {}
 
-    def _entry(self, usage: Usage, *, answered: bool, failed: bool) -> tuple[Entry, Reservation]:
-        assert self.route is not None  # noqa: S101 - as above
-        assert self.reservation is not None  # noqa: S101 - as above
-        cost = self.charge(usage)
-        entry = Entry(
-            model=self.route.model.name,
-            answered=answered,
-            failed=failed,
-            usage=usage,
-            cost=cost,
-            baseline_cost=self._baseline_cost(self.route, usage, cost) if answered else Decimal(0),
-        )
-        return entry, self.reservation
-
-    @staticmethod
-    def _baseline_cost(route: Route, usage: Usage, cost: Decimal) -> Decimal:
-        if route.baseline is route.model:
-            return cost
-        return charge(route.baseline.price, replace(usage, stated_cost=None, service_tier=None))
+    def free_slot(self) -> None:
+        """Give its place among the requests in work to the next."""
+        if self.slot is not None:
+            self.slot.free()
 
     def log(self) -> None:
         """Write the one line that the log has of this request: no prompt, no answer, no key."""
@@ -112,23 +87,14 @@ class Exchange:
                 "reason": self.route.reason,
                 "stream": self.stream,
                 "client_left": self.client_left,
-                "attempts": self.attempts,
+                "attempts": [attempt.log_fields() for attempt in self.attempts],
             }
-        if self.reservation is not None:
-            line["call"] = self.reservation.call.id
-        if self.upstream_request_id is not None:
-            line["upstream_request_id"] = self.upstream_request_id
+        if self.skipped:
+            line["skipped"] = self.skipped
         if self.time_to_first_token is not None:
             line["time_to_first_token_ms"] = round(self.time_to_first_token * 1000, 3)
-        if self.usage is not None and self.cost is not None:
-            line |= {
-                "prompt_tokens": self.usage.input_tokens,
-                "cached_tokens": self.usage.cached_input_tokens,
-                "completion_tokens": self.usage.output_tokens,
-                "usage_estimated": self.usage.estimated,
-                "cost_usd": f"{self.cost:f}",
-                "recorded": self.recorded,
-            }
+        if (attempt := self.attempt) is not None:
+            line |= self._outcome_of(attempt)
         if self.error is not None:
             line |= {"error": self.error.code, "error_message": self.error.message}
             if self.error.__cause__ is not None:
@@ -136,3 +102,20 @@ class Exchange:
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
         logger.log(level, "request", extra=line)
+
+    def _outcome_of(self, attempt: Attempt) -> dict[str, Any]:
+        outcome: dict[str, Any] = {}
+        if attempt.reservation is not None:
+            outcome["call"] = attempt.reservation.call.id
+        if attempt.upstream_request_id is not None:
+            outcome["upstream_request_id"] = attempt.upstream_request_id
+        if (usage := attempt.usage) is not None:
+            outcome |= {
+                "prompt_tokens": usage.input_tokens,
+                "cached_tokens": usage.cached_input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "usage_estimated": usage.estimated,
+                "cost_usd": f"{self.cost:f}",
+                "recorded": attempt.recorded,
+            }
+        return outcome

@@ -19,6 +19,7 @@ from gateway.config import KeyOnNetwork, ModelOverride, Settings
 from gateway.environment import InvalidSetting, base_url
 from gateway.prices import FREE, TYPICAL_CALL, Price, TokenPrice, published_price
 from gateway.providers import habits_of
+from gateway.timeouts import Timeouts
 
 VARIABLE = "MODELS_FILE"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
@@ -36,6 +37,9 @@ KEYS = (
     "max_output_tokens",
     "auto",
     "bill_path",
+    "fallbacks",
+    "timeouts",
+    "slow_seconds",
     "price",
     "usd_per_million_tokens",
 )
@@ -72,11 +76,18 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
     for name in [*tables, *(name for name in overrides if name not in tables)]:
         override = overrides.get(name)
         if override is not None and override.upstream_name:
-            models.append(_overriding_model(override, tables.get(name)))
+            models.append(_overriding_model(override, tables.get(name), settings))
         elif name in tables:
             models.append(_listed_model(name, tables[name], override, settings))
     if not models:
         raise InvalidSetting(VARIABLE, "lists no model")
+    names = {model.name for model in models}
+    for model in models:
+        for fallback in model.fallbacks or ():
+            if fallback not in names or fallback == model.name:
+                raise InvalidSetting(
+                    VARIABLE, f"{model.name}: {fallback[:64]!r} is no other model to fall back to"
+                )
     if settings.network_address and any(model.api_key for model in models):
         raise KeyOnNetwork(settings.network_address)
     return Catalog(*models, auto_aliases=aliases)
@@ -107,7 +118,7 @@ def _auto_aliases(table: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(aliases)
 
 
-def _overriding_model(override: ModelOverride, table: Mapping[str, Any] | None) -> Model:
+def _overriding_model(override: ModelOverride, table: Mapping[str, Any] | None, settings: Settings) -> Model:
     """A model that the environment alone describes; where it gives no URL, that of the table."""
     assert override.upstream_name is not None  # noqa: S101 - tells the type checker what the caller checked
     url = override.url or _base_url(override.name, table or {})
@@ -126,6 +137,7 @@ def _overriding_model(override: ModelOverride, table: Mapping[str, Any] | None) 
         price,
         apis=habits_of(url).apis,
         context_window=price.context_window,
+        timeouts=_timeouts(override.name, {}, settings),
     )
 
 
@@ -153,6 +165,9 @@ def _listed_model(
         auto=auto,
         max_output_tokens=_tokens(name, table, "max_output_tokens"),
         bill_path=_bill_path(name, table),
+        timeouts=_timeouts(name, table, settings),
+        fallbacks=_fallbacks(name, table),
+        slow_seconds=_seconds(name, table, "slow_seconds"),
     )
 
 
@@ -255,6 +270,37 @@ def _bill_path(name: str, table: Mapping[str, Any]) -> str | None:
             VARIABLE, f"{name}: bill_path must be a path from / with {{call_id}} in it, once"
         )
     return path
+
+
+def _seconds(name: str, table: Mapping[str, Any], key: str) -> float | None:
+    seconds = table.get(key)
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0.01 <= seconds <= 86400:
+        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a number of seconds from 0.01 to 86400")
+    return float(seconds)
+
+
+def _timeouts(name: str, table: Mapping[str, Any], settings: Settings) -> Timeouts:
+    usual = {
+        "connect": settings.upstream_connect_timeout,
+        "first_byte": settings.upstream_first_byte_timeout,
+        "idle": settings.upstream_idle_timeout,
+        "total": settings.request_timeout,
+    }
+    own = table.get("timeouts", {})
+    if not isinstance(own, dict) or not own.keys() <= usual.keys():
+        raise InvalidSetting(VARIABLE, f"[{name}.timeouts] can give {', '.join(usual)}, each in seconds")
+    return Timeouts(**{key: _seconds(name, own, key) or seconds for key, seconds in usual.items()})
+
+
+def _fallbacks(name: str, table: Mapping[str, Any]) -> tuple[str, ...] | None:
+    listed = table.get("fallbacks")
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise InvalidSetting(VARIABLE, f"{name}: fallbacks must be a list of models' names")
+    return tuple(dict.fromkeys(listed))
 
 
 def _choices(

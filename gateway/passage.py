@@ -38,6 +38,7 @@ class Passage(ABC):
 
     def __init__(self, model: Model, cache_shares: CacheShares) -> None:
         self.model = model
+        self.spent_before = Decimal(0)  # USD, for other calls of the same request
         self._cache_shares = cache_shares
 
     def estimate(self, output_characters: int) -> Usage:
@@ -156,7 +157,8 @@ class PassThrough(Passage):
         place = _place_of_usage(self.api, event)
         if place is None or not self._include_usage or reader.usage is None:
             return event.raw
-        return _with_cost(event, place, charge(self.model.price, reader.usage))
+        cost = self.spent_before + charge(self.model.price, reader.usage)
+        return _with_cost(event, place, cost)
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
         return b""

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gevent
 
 from gateway.answers import stream_reader
+from gateway.attempt import Attempt
 from gateway.billing import NO_USAGE, Usage
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
@@ -33,6 +34,30 @@ from gateway.sse import Event
 from gateway.upstream import AnswerStream
 
 SECONDS_FOR_USAGE = 10.0  # how long a whole answer waits for its usage
+HOLD_SECONDS = 10.0
+
+
+class ProviderSaidFailed(UpstreamError):
+    """The provider ended its answer by an event of the API's own that tells of its failure; `told` is what it
+    said until then, as the client would get it."""
+
+    def __init__(self, told: bytes, headers: dict[str, str]) -> None:
+        super().__init__("The provider ended its answer as failed.", headers=headers)
+        self.told = told
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What a client gets of one read from the network."""
+
+    passed_on: bytes
+    is_last: bool = False
+    is_terminated: bool = True
+    failure: UpstreamError | None = None
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 class Relay:
@@ -42,41 +67,66 @@ class Relay:
     def __init__(
         self,
         exchange: Exchange,
+        attempt: Attempt,
         passage: Passage,
         stream: AnswerStream,
         ledger: Ledger,
         connection: Any,
     ) -> None:
         self._exchange = exchange
+        self._attempt = attempt
         self._passage = passage
         self._stream = stream
         self._ledger = ledger
         self._connection = connection
         self._reader = stream_reader(passage.api, passage.choices)
         self._batches: Iterator[list[Event]] = iter(stream)
-        self._first: list[Event] = []
+        self._held: list[_Piece] = []
         self._settled = False
         self._pieces = self._run()
+        self.on_end: Callable[[bool], None] = _nothing  # told whether the provider broke off
+        self.on_close: Callable[[], None] = _nothing
 
-    def await_first_event(self) -> None:
-        """Wait until the provider has begun, while the client can still get a proper error status.
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of the provider's that the client gets."""
+        return self._stream.headers.passed
 
-        :raises UpstreamError: when it ends or fails before its first event
+    def await_content(self) -> None:
+        """Wait until something of the answer itself has come, be it its end: until then another model could
+        still answer instead, and the client can get a proper error status. What has come is passed on after
+        `HOLD_SECONDS` all the same, lest the client take a model that thinks for a dead one.
+
+        :raises UpstreamError: when it ends or fails before that; `usage` and `characters` tell its bill
         :raises ClientLeft: when there is nobody to wait for any more
         """
         try:
             with client_watched(self._connection):
-                first = next(self._batches, None)
-            if first is None:
-                cut = UpstreamError("The provider ended its answer before it began.")
-                cut.characters = 0  # who has said 200 bills the prompt
-                raise cut
-        except BaseException:
+                self._hold_until_content()
+        except BaseException as failure:
             self._settled = True  # there is no answer to bill; the caller counts the failure
             self._stream.close()
+            if isinstance(failure, UpstreamError):
+                failure.usage = self._reader.usage
+                # Who has said 200 bills the prompt, but for one who says that nothing came of it.
+                failure.characters = None if self._reader.failed else 0
             raise
-        self._first = first
         self._exchange.time_to_first_token = time.monotonic() - self._exchange.started
+
+    def _hold_until_content(self) -> None:
+        since = time.monotonic()
+        while (events := self._next_batch()) is not None:
+            piece = self._piece_of(events)
+            if piece.failure is not None:
+                raise piece.failure
+            self._held.append(piece)
+            if self._reader.failed:
+                told = b"".join(held.passed_on for held in self._held)
+                raise ProviderSaidFailed(told, self.headers)
+            begun = self._reader.characters > 0 or self._reader.finished or piece.is_last
+            if begun or time.monotonic() - since > HOLD_SECONDS:
+                return
+        raise UpstreamError("The provider ended its answer before it began.")
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -91,27 +141,30 @@ class Relay:
         self._exchange.client_left = self._exchange.client_left or not self._settled
         self._end()
 
+    def discard(self) -> None:
+        """End an answer that nobody is to get, and bill it."""
+        self._end(answered=False)
+
     def _run(self) -> Generator[bytes, None, None]:
-        gap = b""
+        gap, broke = b"", False
         try:
-            for events in self._all_batches():
-                passed_on, failure = self._passed_on(events)
-                done = failure is None and self._reader.is_end(events[-1])
-                yield passed_on + self._end_of_answer() if done else passed_on
-                if failure is not None:
-                    raise failure
-                if done:
+            for piece in self._all_pieces():
+                yield piece.passed_on + self._end_of_answer() if piece.is_last else piece.passed_on
+                if piece.failure is not None:
+                    raise piece.failure
+                if piece.is_last:
                     # The answer is whole, whatever follows.
                     with suppress(UpstreamError, gevent.GreenletExit):
                         self._stream.finish()
                     return
                 # Without its blank line an event would swallow the error event behind it.
-                gap = b"" if events[-1].is_terminated else b"\n\n"
+                gap = b"" if piece.is_terminated else b"\n\n"
             if not self._reader.finished:
                 raise UpstreamError("The provider broke off its answer.")
             if end := gap + self._end_of_answer():
                 yield end
         except UpstreamError as error:
+            broke = True
             self._exchange.error = error
             self._settle_broken()
             yield gap + self._passage.error(error)
@@ -120,7 +173,7 @@ class Relay:
             yield gap + self._passage.error(error)
         except gevent.GreenletExit:
             self._exchange.error = WorkerStopping()
-            self._settle_broken(failed=False)
+            self._settle_broken(failed=False, by_bill=False)  # no time is left to ask
             yield gap + self._passage.error(self._exchange.error)
         except ClientLeft:
             self._exchange.client_left = True
@@ -132,6 +185,8 @@ class Relay:
             raise
         finally:
             self._end()
+            on_end, self.on_end = self.on_end, _nothing
+            on_end(broke or self._reader.failed)
 
     def _end_of_answer(self) -> bytes:
         """Bill the answer, and give what ends it."""
@@ -141,25 +196,28 @@ class Relay:
             if usage == NO_USAGE:
                 self._settle(usage, failed=True, answered=False)
                 return b""
-        cost = self._exchange.charge(usage)
-        end = self._passage.end(usage, cost)
+        self._attempt.charge(usage)
+        end = self._passage.end(usage, self._exchange.cost)
         self._settle(usage, failed=self._reader.failed)
         return end
 
-    def _end(self) -> None:
+    def _end(self, *, answered: bool = True) -> None:
         try:
             self._stream.close()
         finally:
-            self._settle_broken(failed=False)
+            self._settle_broken(failed=False, answered=answered)
+            on_close, self.on_close = self.on_close, _nothing
+            on_close()
 
-    def _all_batches(self) -> Iterator[list[Event]]:
-        """The batches, each cut after the event that ends the answer, behind which nothing counts."""
-        batch: list[Event] | None = self._first
-        while batch is not None:
-            done = next((index for index, event in enumerate(batch) if self._reader.is_end(event)), None)
-            yield batch if done is None else batch[: done + 1]
+    def _all_pieces(self) -> Iterator[_Piece]:
+        while self._held:
+            yield self._held.pop(0)
+        while True:
             with client_watched(self._connection):
-                batch = self._next_batch()
+                events = self._next_batch()
+            if events is None:
+                return
+            yield self._piece_of(events)
 
     def _next_batch(self) -> list[Event] | None:
         if not self._reader.finished:
@@ -169,16 +227,19 @@ class Relay:
             return next(self._batches, None)
         return None
 
-    def _passed_on(self, events: list[Event]) -> tuple[bytes, UpstreamError | None]:
-        """What the client gets for `events`, up to the one by which the provider fails, if one does."""
+    def _piece_of(self, events: list[Event]) -> _Piece:
+        """What the client gets for `events`, up to the one that ends the answer, behind which nothing counts,
+        or the one by which the provider fails."""
         passed_on = b""
         for event in events:
             try:
                 self._reader.read(event)
                 passed_on += self._passage.pass_on(event, self._reader)
             except UpstreamError as failure:
-                return passed_on, failure
-        return passed_on, None
+                return _Piece(passed_on, failure=failure, is_terminated=event.is_terminated)
+            if self._reader.is_end(event):
+                return _Piece(passed_on, is_last=True)
+        return _Piece(passed_on, is_terminated=events[-1].is_terminated)
 
     def _estimate(self) -> Usage:
         return self._passage.estimate(self._reader.characters)
@@ -196,9 +257,9 @@ class Relay:
     def _settle(self, usage: Usage, *, failed: bool, answered: bool = True) -> None:
         self._settled = True  # also where recording fails: it may have counted all the same
         self._passage.learn(usage)
-        self._exchange.settle(self._ledger, usage, answered=answered, failed=failed)
+        self._attempt.settle(self._ledger, usage, answered=answered, failed=failed)
 
-    def _settle_broken(self, *, failed: bool = True) -> None:
+    def _settle_broken(self, *, failed: bool = True, answered: bool = True, by_bill: bool = True) -> None:
         """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
         if self._settled:
             return
@@ -206,6 +267,8 @@ class Relay:
             usage = self._usage()
             self._settled = True
             self._passage.learn(usage)
-            self._exchange.settle_left(self._ledger, usage, answered=True, failed=failed)
+            asked = by_bill and usage.estimated
+            settle = self._attempt.settle_by_bill if asked else self._attempt.settle
+            settle(self._ledger, usage, answered=answered, failed=failed)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

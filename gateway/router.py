@@ -57,6 +57,27 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, che
     return Route(model, policy, reason, able[-1])
 
 
+def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Route]:
+    """Where else a request may go when the model of `route` fails: to the fallbacks that the catalog lists
+    for that model; where it lists none and the client left the choice, to all others that the policy could
+    have chosen, the next dearer ones first, then the next cheaper ones. None of them lacks what it needs."""
+    models = list(catalog)
+    if route.model.fallbacks is not None:
+        listed = {model.name: model for model in models}
+        others = [listed[name] for name in route.model.fallbacks if name in listed]
+    elif catalog.leaves_choice(request.model):
+        place = next((i for i, model in enumerate(models) if model is route.model), len(models))
+        others = models[place + 1 :] + models[:place][::-1]
+        others = [model for model in others if model.auto]
+    else:
+        others = []
+    able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
+    reason = f"{route.reason}; fell back from {route.model.name}"
+    return [
+        Route(model, route.policy, reason, max(model, route.baseline, key=models.index)) for model in able
+    ]
+
+
 def prompt_length(user_characters: int, models: Sequence[Model], threshold_chars: int) -> tuple[Model, str]:
     """The first model up to and including the threshold, above it the last, and the reason; `models` go
     from the cheapest to the dearest."""

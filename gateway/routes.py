@@ -7,14 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import gevent
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.apis import Api
 from gateway.catalog import AUTO
-from gateway.client import ClientLeft, client_watched
+from gateway.client import waited_for
 from gateway.error_shapes import refusal_body
-from gateway.errors import ClientClosedRequest, ContextTooLong, LedgerUnavailable, WorkerStopping
+from gateway.errors import ContextTooLong, LedgerUnavailable
 from gateway.headers import client_headers
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
 from gateway.router import choose
@@ -22,9 +21,10 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
-from gateway.serve import authenticated, gateway, read_body, serve
+from gateway.serve import authenticated, limits_of_request, read_body, serve
 from gateway.stopping import refuse_when_stopping, service_stops
 from gateway.upstream import Answer
+from gateway.wiring import gateway
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
 COUNTS_NOTHING = (404, 405)  # a provider of Messages that does not count their tokens
@@ -74,23 +74,18 @@ def count_tokens() -> Response:
     """The tokens of a Message's prompt: counted by the provider where it serves Messages, else estimated."""
     settings = gateway().settings
     catalog = gateway().catalogs.current.only(authenticated().models)
+    limits = limits_of_request()
     asked = parse_messages_request(read_body(settings.request_body_timeout))
     try:
         route = choose(asked, catalog, settings.routing_threshold_chars)
     except ContextTooLong:  # which is what a client may want to know
         return jsonify({"input_tokens": asked.prompt_tokens})
-    g.exchange.route = route
+    g.exchange.decision = route
     if Api.MESSAGES in route.model.apis:
-        g.exchange.attempts += 1
         body = BytesIO(asked.body_for(route.model.upstream_name))
         headers = client_headers(request.headers, Api.MESSAGES, mock_faults=settings.forward_mock_faults)
-        try:
-            with client_watched(request.environ.get("gunicorn.socket")):
-                answer = gateway().upstream.count_tokens(route.model, body, headers)
-        except ClientLeft:
-            raise ClientClosedRequest("The client closed its side of the connection.") from None
-        except gevent.GreenletExit:
-            raise WorkerStopping from None
+        with waited_for(g.exchange, request.environ.get("gunicorn.socket")):
+            answer = gateway().upstream.count_tokens(route.model, body, headers, limits.deadline)
         if isinstance(answer, Answer):
             return Response(answer.body, mimetype="application/json")
         if answer.status not in COUNTS_NOTHING:

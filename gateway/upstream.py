@@ -26,6 +26,7 @@ from gateway.headers import UpstreamHeaders, headers_for, upstream_headers
 from gateway.pool import CheckedAdapter
 from gateway.redaction import text_without_key, without_key
 from gateway.sse import Event, EventReader
+from gateway.timeouts import Deadline, time_limit
 
 PROVIDERS = 64
 CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
@@ -35,6 +36,8 @@ READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 CALL_NOT_FOUND = "call_not_found"
 BILL_TIMEOUT = (2.0, 5.0)  # to connect, and between two bytes; who is late is asked again
+BILL_SECONDS = 10.0  # for all of it
+SLOW = "The provider took too long to answer."
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,27 @@ class AnswerStream:
     """A streamed answer. Iterating gives the events of each read from the network as one list, and
     raises `UpstreamError` or `UpstreamTimeout` where the provider stops before its end."""
 
-    def __init__(self, response: requests.Response, headers: UpstreamHeaders) -> None:
+    def __init__(
+        self, response: requests.Response, headers: UpstreamHeaders, idle: float, deadline: Deadline
+    ) -> None:
         self.headers = headers
         self._response = response
+        self._idle = idle
+        self._deadline = deadline
         self._reader = EventReader()
 
     def __iter__(self) -> Iterator[list[Event]]:
-        with _translating_errors():
-            while piece := self._response.raw.read1(READ_BYTES, decode_content=True):
-                if events := self._reader.feed(piece):
-                    yield events
-                    self._reader.feed()
-            if rest := self._reader.rest():
-                yield [rest]
+        while piece := self._next_piece():
+            if events := self._reader.feed(piece):
+                yield events
+                self._reader.feed()
+        if rest := self._reader.rest():
+            yield [rest]
+
+    def _next_piece(self) -> bytes:
+        with _translating_errors(), time_limit(self._idle, self._deadline, SLOW):
+            piece: bytes = self._response.raw.read1(READ_BYTES, decode_content=True)
+            return piece
 
     def finish(self) -> None:
         """Read the end that follows the last event, so that the connection can serve again."""
@@ -89,8 +100,7 @@ class AnswerStream:
 class Upstream:
     """The way to all providers, shared by all requests of a worker."""
 
-    def __init__(self, connect_timeout: float, read_timeout: float) -> None:
-        self._timeout = (connect_timeout, read_timeout)
+    def __init__(self) -> None:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers.clear()
@@ -106,42 +116,55 @@ class Upstream:
         *,
         stream: bool,
         headers: Mapping[str, str],
+        deadline: Deadline,
         received: bytearray | None = None,
     ) -> Answer | AnswerStream | Refusal:
         """Ask `model` by `api`. A provider may answer whole where a stream was asked for. `headers` are those
         of the client that the provider gets. Where this is broken off, `body` has been read if the request
-        had gone out by then, and `received` has what had come of a whole answer.
+        had gone out by then, and `received` has what had come of a whole answer. It is over by `deadline`,
+        and so is the reading of a stream.
 
         :raises UpstreamError: the provider cannot be reached, fails (5xx) or answers nonsense
-        :raises UpstreamTimeout: it takes longer than the time-outs allow
+        :raises UpstreamTimeout: it takes longer than the model's time-outs or `deadline` allow
         """
-        response = self._post(model, api.path, body, stream=stream, headers=headers)
+        deadline = deadline.or_in(model.timeouts.total)
+        response = self._post(model, api.path, body, stream=stream, headers=headers, deadline=deadline)
         kind = response.headers.get("Content-Type", "").lower()
         if stream and response.status_code == 200 and kind.startswith("text/event-stream"):
-            return AnswerStream(response, upstream_headers(response.headers, model.api_key))
+            passed = upstream_headers(response.headers, model.api_key)
+            return AnswerStream(response, passed, model.timeouts.idle, deadline)
         with response:
-            body_received, failure = _received(response, bytearray() if received is None else received)
+            received = bytearray() if received is None else received
+            body_received, failure = _received(response, received, model.timeouts.idle, deadline)
         if response.status_code == 200:
             return _answer(model, api, response, body_received, failure)
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
             return _refusal(model, api, response, body_received)
-        passed = upstream_headers(response.headers, model.api_key).passed
-        raise UpstreamError(
+        headers_passed = upstream_headers(response.headers, model.api_key).passed
+        failed = UpstreamError(
             f"{model.name} answered with status {response.status_code}.",
             usage_stated(api, _json_object(body_received)),
-            headers={name: value for name, value in passed.items() if name.lower().startswith("retry-after")},
+            headers={
+                name: value
+                for name, value in headers_passed.items()
+                if name.lower().startswith("retry-after")
+            },
         )
+        failed.provider_status = response.status_code
+        raise failed
 
-    def count_tokens(self, model: Model, body: BytesIO, headers: Mapping[str, str]) -> Answer | Refusal:
+    def count_tokens(
+        self, model: Model, body: BytesIO, headers: Mapping[str, str], deadline: Deadline
+    ) -> Answer | Refusal:
         """Ask `model`, whose provider serves Messages, for the length of a prompt in tokens.
 
         :raises UpstreamError: see `ask`
         """
         path = f"{Api.MESSAGES.path}/count_tokens"
-        with self._post(model, path, body, stream=False, headers=headers) as response:
-            counted, failure = _received(response, bytearray())
+        with self._post(model, path, body, stream=False, headers=headers, deadline=deadline) as response:
+            counted, failure = _received(response, bytearray(), model.timeouts.idle, deadline)
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
@@ -169,7 +192,9 @@ class Upstream:
                 stream=True,
             )
         with response:
-            body, failure = _received(response, bytearray())
+            body, failure = _received(
+                response, bytearray(), BILL_TIMEOUT[1], Deadline.in_seconds(BILL_SECONDS)
+            )
         if failure is not None:
             raise failure
         try:
@@ -183,27 +208,42 @@ class Upstream:
         raise UpstreamError(f"{model.name} did not say what it billed.")
 
     def _post(
-        self, model: Model, path: str, body: BytesIO, *, stream: bool, headers: Mapping[str, str]
+        self,
+        model: Model,
+        path: str,
+        body: BytesIO,
+        *,
+        stream: bool,
+        headers: Mapping[str, str],
+        deadline: Deadline,
     ) -> requests.Response:
-        with _translating_errors():
+        timeouts = model.timeouts
+        # The limit of a connection's own waits ends only what the one around them does not: it is the longer.
+        longest_wait = max(timeouts.first_byte, timeouts.idle) + 1
+        with _translating_errors(), time_limit(timeouts.first_byte, deadline, SLOW):
             return self._session.post(
                 f"{model.base_url}{path}",
                 data=body,
                 headers={**headers_for(model, path, stream=stream), **headers},
-                timeout=self._timeout,
+                timeout=(timeouts.connect, longest_wait),
                 allow_redirects=False,
                 stream=True,
             )
 
 
-def _received(response: requests.Response, body: bytearray) -> tuple[bytes, UpstreamError | None]:
+def _received(
+    response: requests.Response, body: bytearray, idle: float, deadline: Deadline
+) -> tuple[bytes, UpstreamError | None]:
     """The body, or as much of it as came before it broke off, and how it did; `body` grows by what comes."""
     try:
-        with _translating_errors():
-            while piece := response.raw.read1(READ_BYTES, decode_content=True):
-                body += piece
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise UpstreamError("The provider's answer is too large.")
+        while True:
+            with _translating_errors(), time_limit(idle, deadline, SLOW):
+                piece = response.raw.read1(READ_BYTES, decode_content=True)
+            if not piece:
+                break
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise UpstreamError("The provider's answer is too large.")
     except UpstreamError as failure:
         return bytes(body), failure
     return bytes(body), None
@@ -273,11 +313,11 @@ def _translating_errors() -> Iterator[None]:
     try:
         yield
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise UpstreamTimeout("The provider took too long to answer.") from error
+        raise UpstreamTimeout(SLOW) from error
     except requests.ConnectionError as error:
         # requests says ConnectionError for a time-out while a body is read.
         if "Read timed out" in str(error):
-            raise UpstreamTimeout("The provider took too long to answer.") from error
+            raise UpstreamTimeout(SLOW) from error
         raise UpstreamError("The provider could not be reached or closed the connection.") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, RuntimeError) as error:
         raise UpstreamError("The provider's answer broke off or could not be read.") from error

@@ -17,7 +17,8 @@ from gateway.keys.key_fields import InvalidField, read_changes, read_name, read_
 from gateway.keys.key_view import Owner, key_view, key_views, new_key_view, owner_view
 from gateway.ledger.key_store import KeyStore
 from gateway.schema.base import parse_body
-from gateway.serve import gateway, read_body
+from gateway.serve import read_body
+from gateway.wiring import gateway
 
 USUAL_PAGE = 100
 LONGEST_PAGE = 1000

@@ -71,6 +71,13 @@ class LateBills:
             nothing = replace(
                 estimate, answered=False, usage=NO_USAGE, cost=Decimal(0), baseline_cost=Decimal(0)
             )
-            entry = replace(bill.entry, failed=estimate.failed) if bill.entry is not None else nothing
+            entry = _as_noticed(bill.entry, estimate) if bill.entry is not None else nothing
         self._settle(reservation, entry)
         return True
+
+
+def _as_noticed(bill: Entry, estimate: Entry) -> Entry:
+    """The bill of a call of which we know better whether it failed, and so whether it was an answer."""
+    if estimate.failed and not estimate.answered:
+        return replace(bill, failed=True, answered=False, baseline_cost=Decimal(0))
+    return replace(bill, failed=estimate.failed)

@@ -81,9 +81,9 @@ class Ledger:
         """Leave the journal to the next worker, without what needs no repeating."""
         self._outbox.note_confirmed()
 
-    def reserve(self, call: Call, *, wait: bool = True) -> Reservation:
+    def reserve(self, call: Call, *, wait: bool = True, follows: Reservation | None = None) -> Reservation:
         """See `Reservations.reserve`."""
-        return self._reservations.reserve(call, wait=wait)
+        return self._reservations.reserve(call, wait=wait, follows=follows)
 
     def settle(self, reservation: Reservation, entry: Entry) -> None:
         """Count what a reserved call has cost, and give back what was held for it. A second time it does

@@ -68,6 +68,7 @@ class Reservation:
     usd: str | None = None
     counted_in: int | None = None
     rates: dict[str, RateState] = field(default_factory=dict)
+    is_limited: bool = True  # by the requests and tokens per minute of its key
     is_unsure: bool = False  # Redis may have got it more often than it has said
     is_over: bool = False
     awaits_bill: bool = False

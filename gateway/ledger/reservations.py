@@ -64,18 +64,22 @@ class Reservations:
         """Renew the holds of running calls from now on, in a greenlet of this worker."""
         gevent.spawn(self._keep_renewing)
 
-    def reserve(self, call: Call, *, wait: bool = True) -> Reservation:
+    def reserve(self, call: Call, *, wait: bool = True, follows: Reservation | None = None) -> Reservation:
         """Have a call that may be made noted, and what it may cost at most held in all of its budgets: `most`
         where they afford it, else what they afford, if that is not below `least`. Without `wait` it is
-        refused also where others only hold what it would need.
+        refused also where others only hold what it would need. A call that `follows` another for the same
+        request is no further request, and its tokens count as those of the first.
 
         :raises InsufficientQuota: where a budget affords less
         :raises RateLimitExceeded:
         :raises LedgerUnavailable: where that cannot be known, or the call could not be billed
         """
         reservation = Reservation(call, tuple(windows_of(call.tenant, self._names)))
-        key, outbox = call.tenant.key, self._committer.outbox
-        is_limited = bool(reservation.budgets) or (key is not None and bool(key.rpm or key.tpm))
+        if follows is not None:
+            reservation.is_limited = False
+            reservation.counted_in, reservation.rates = follows.counted_in, follows.rates
+        outbox = self._committer.outbox
+        is_limited = bool(reservation.budgets) or _has_rates(reservation)
         try:
             outbox.open_call(call.id, {**reservation.record(), "reserving": is_limited})
         except JournalUnwritable:
@@ -138,7 +142,7 @@ class Reservations:
             key = reservation.call.tenant.key
             if outcome == "held":
                 reservation.usd = usd if reservation.budgets else None
-                if key is not None and (key.rpm or key.tpm):
+                if key is not None and _has_rates(reservation):
                     reservation.counted_in = usage.second
                     reservation.rates = rate_states(key, usage, 1, reservation.call.tokens)
                 return
@@ -165,7 +169,10 @@ class Reservations:
         call, key = reservation.call, reservation.call.tenant.key
         keys = [self._names.void(call.id), self._names.rate(key.id if key else "")]
         args: list[str | int | float] = [call.id, f"{call.most:f}", f"{call.least:f}", self._lease]
-        args += [(key.rpm if key else None) or "", (key.tpm if key else None) or "", call.tokens]
+        if key is not None and reservation.is_limited:
+            args += [key.rpm or "", key.tpm or "", call.tokens]
+        else:
+            args += ["", "", call.tokens]
         budgets: list[str | int | float] = []
         for budget in reservation.budgets:
             keys += [budget.key, budget.holds]
@@ -222,6 +229,11 @@ class Reservations:
             keys = [key for _, budget in some for key in (budget.holds, budget.key)]
             with translating_errors(MOST_SECONDS):
                 self._renew(keys, [self._lease, how, *(each.member for each, _ in some)])
+
+
+def _has_rates(reservation: Reservation) -> bool:
+    key = reservation.call.tenant.key
+    return reservation.is_limited and key is not None and bool(key.rpm or key.tpm)
 
 
 def _insufficient_quota(budget: BudgetWindow) -> InsufficientQuota:

@@ -1,0 +1,132 @@
+"""One call of a model within a request: what it is billed for, and what became of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from gateway.billing import Usage
+from gateway.ledger.entry import Entry
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.reservation import Reservation
+from gateway.prices import charge
+from gateway.router import Route
+
+TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # of RFC 9651; other names are quoted
+
+
+@dataclass
+class Attempt:
+    """Times are seconds of the monotonic clock, costs USD. `status` is the provider's, or what stands for it
+    where it said none: 502 for a call that broke, 504 for one that took too long, 499 for one that nobody
+    waited for any more; None while it runs."""
+
+    route: Route
+    reservation: Reservation | None = None
+    is_hedge: bool = False
+    started: float = field(default_factory=time.monotonic)
+    status: int | None = None
+    error: str | None = None  # the code of what went wrong
+    seconds: float | None = None  # until the answer was there, or its first piece
+    usage: Usage | None = None
+    cost: Decimal | None = None
+    bill_awaited: bool = False
+    recorded: bool = False
+    upstream_request_id: str | None = None
+
+    def end(self, status: int, error: str | None = None) -> None:
+        """Note how it ended; only the first word counts."""
+        if self.status is None:
+            self.status, self.error = status, error
+            self.seconds = time.monotonic() - self.started
+
+    def charge(self, usage: Usage) -> Decimal:
+        """What the model's provider will bill for `usage`, in USD. It is worked out once, since a price may
+        change with the clock."""
+        if self.usage != usage or self.cost is None:
+            self.usage, self.cost = usage, charge(self.route.model.price, usage)
+        return self.cost
+
+    def settle(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
+        """Bill the call that was reserved.
+
+        :raises LedgerUnavailable: when the bill may not have been recorded; the log line says so
+        """
+        ledger.settle(self._reserved, self._entry(usage, answered=answered, failed=failed))
+        self.recorded = True
+
+    def settle_by_bill(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
+        """The same for a call that broke off: by what its provider says, where that can be asked, else as
+        `usage`, which is an estimate.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        if self.route.model.bill_path is None:
+            self.settle(ledger, usage, answered=answered, failed=failed)
+            return
+        self.bill_awaited = True
+        entry = self._entry(usage, answered=answered, failed=failed)
+        ledger.settle_when_known(self._reserved, entry)
+        self.recorded = True
+
+    @property
+    def most(self) -> Decimal:
+        """What it has cost at most, as far as is known."""
+        if self.bill_awaited and self.reservation is not None:
+            return max(self.cost or Decimal(0), self.reservation.call.most)
+        return self.cost or Decimal(0)
+
+    @property
+    def told(self) -> str:
+        """For `X-Gateway-Attempts`: one member of a list of structured fields (RFC 9651)."""
+        name = self.route.model.name
+        parts = [name if TOKEN.fullmatch(name) else f'"{name}"']
+        if self.status is not None:
+            parts.append(f"status={self.status}")
+        if self.error is not None:
+            parts.append(f"error={self.error}")
+        if self.seconds is not None:
+            parts.append(f"duration_ms={self.seconds * 1000:.1f}")
+        if self.cost is not None and not self.bill_awaited:
+            parts.append(f"cost_usd={self.cost:f}")
+        return ";".join(parts) + (";hedge" if self.is_hedge else "")
+
+    def log_fields(self) -> dict[str, Any]:
+        """For the log; `cost_usd` is None where it is not known yet."""
+        fields: dict[str, Any] = {
+            "model": self.route.model.name,
+            "status": self.status,
+            "duration_ms": None if self.seconds is None else round(self.seconds * 1000, 3),
+            "cost_usd": None if self.cost is None or self.bill_awaited else f"{self.cost:f}",
+        }
+        if self.error is not None:
+            fields["error"] = self.error
+        if self.reservation is not None:
+            fields["call"] = self.reservation.call.id
+        if self.is_hedge:
+            fields["hedge"] = True
+        return fields
+
+    @property
+    def _reserved(self) -> Reservation:
+        assert self.reservation is not None  # noqa: S101 - only what was reserved is billed
+        return self.reservation
+
+    def _entry(self, usage: Usage, *, answered: bool, failed: bool) -> Entry:
+        cost = self.charge(usage)
+        return Entry(
+            model=self.route.model.name,
+            answered=answered,
+            failed=failed,
+            usage=usage,
+            cost=cost,
+            baseline_cost=self._baseline_cost(usage, cost) if answered else Decimal(0),
+        )
+
+    def _baseline_cost(self, usage: Usage, cost: Decimal) -> Decimal:
+        if self.route.baseline is self.route.model:
+            return cost
+        return charge(self.route.baseline.price, replace(usage, stated_cost=None, service_tier=None))

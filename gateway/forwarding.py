@@ -1,0 +1,235 @@
+"""The calls for one request: model after model, each called again where that is worth it, until one answers.
+
+Each call is admitted (its worst case held in all budgets), made and settled for itself, so that the bill has
+every one of them. All of this happens before the first byte of an answer reaches the client; from then on its
+`Relay` has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import gevent
+from flask import Response
+from werkzeug.datastructures import Headers
+
+from gateway.admission import Admissions
+from gateway.circuits import Permit
+from gateway.client import waited_for
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    NoModelAvailable,
+    Overloaded,
+    RequestTooDear,
+    UpstreamError,
+    WorkerStopping,
+)
+from gateway.exchange import Exchange
+from gateway.hedging import first_to_answer
+from gateway.model_call import ModelCall, Reply
+from gateway.outcome import Again, Unanswered
+from gateway.passage import Passage
+from gateway.request_limits import RequestLimits
+from gateway.retries import backoff
+from gateway.router import Route, fallbacks
+from gateway.timeouts import TOO_LATE, time_limit
+from gateway.wiring import Gateway
+
+# Who asks to be left alone for longer is not waited for where another model can answer at once.
+LONGEST_WAIT_BESIDE_OTHERS = 2.0
+
+
+class Forwarding:
+    """Of one request. `client` are its headers, `connection` is its socket."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        exchange: Exchange,
+        admissions: Admissions,
+        limits: RequestLimits,
+        client: Headers,
+        connection: Any,
+    ) -> None:
+        self._gateway = gateway
+        self._exchange = exchange
+        self._admissions = admissions
+        self._limits = limits
+        self._client = client
+        self._connection = connection
+        self._first, self._first_way = admissions.find_way()
+        self._others: list[tuple[Route, Passage]] | None = None
+        exchange.decision = self._first
+
+    def answer(self) -> Response:
+        """The answer of the first model that gives one.
+
+        :raises GatewayError: where none does, for the last call that was made
+        """
+        self._gateway.retry_budget.deposit()
+        route, way = self._first, self._first_way
+        failure: Unanswered | None = None
+        while True:
+            outcome = self._ask_model(route, way)
+            if isinstance(outcome, Response):
+                return outcome
+            if failure is None or outcome.is_models_fault:
+                failure = outcome
+            if not self._others_left:
+                return self._given_up(failure)
+            route, way = self._others_left.pop(0)
+
+    def _ask_model(self, route: Route, way: Passage) -> Response | Unanswered:
+        """What one model answers, after retries if need be."""
+        budget = self._gateway.retry_budget
+        permit = self._gateway.circuits.permit(route.model.name, route.model.slow_seconds)
+        if permit is None:
+            return self._skipped(route)
+        try:
+            outcome = self._call(route, way, permit)
+            retries = 0
+            while isinstance(outcome, Unanswered):
+                pause = self._pause_before_retry(outcome, retries)
+                if pause is None or not budget.try_withdraw(last_chance=not self._others_left):
+                    break
+                try:
+                    with waited_for(self._exchange, self._connection):
+                        gevent.sleep(pause)
+                    outcome = self._call(route, self._admissions.way_of(route), permit)
+                finally:
+                    budget.done()
+                retries += 1
+        except BaseException:
+            permit.abandoned()
+            raise
+        if isinstance(outcome, Unanswered):
+            permit.failed() if outcome.is_models_fault else permit.abandoned()
+        return outcome
+
+    def _call(self, route: Route, way: Passage, permit: Permit) -> Response | Unanswered:
+        """What one call of a model gives."""
+        try:
+            call = self._admitted(route, way)
+        except (RequestTooDear, Overloaded) as error:  # for this model
+            return Unanswered(error, is_models_fault=False)
+        except GatewayError as error:
+            if not self._exchange.attempts:
+                raise
+            return Unanswered(error, is_models_fault=False)
+        if call.attempt.route.model is not route.model:
+            permit.abandoned()  # a budget has chosen another
+        try:
+            call, reply = self._first_reply(call)
+            if isinstance(reply, Unanswered):
+                return reply
+            self._exchange.answering = call.attempt
+            response = call.respond(reply)
+            if isinstance(response, Response):
+                self._note_answer(call, permit)
+            return response
+        finally:
+            call.end()
+
+    def _admitted(self, route: Route, way: Passage) -> ModelCall:
+        """A call of a model that may be made.
+
+        :raises GatewayError: where it may not
+        """
+        max_cost, deadline = self._limits.max_cost, self._limits.deadline
+        left = None if max_cost is None else max_cost - self._exchange.most_cost
+        with waited_for(self._exchange, self._connection):
+            slot = self._gateway.model_slots.of(route.model).take(patience=max(0.0, deadline.remaining))
+            try:
+                with time_limit(deadline.remaining, deadline, TOO_LATE):
+                    admission = self._admissions.admit(route, way, left)
+            except BaseException:
+                slot.free()
+                raise
+        call = ModelCall(self._gateway, self._exchange, self._admissions.asked, admission, slot, deadline)
+        call.for_client(self._client, self._connection)
+        return call
+
+    def _first_reply(self, call: ModelCall) -> tuple[ModelCall, Reply | Unanswered]:
+        """The reply to a call, or to the one that is made beside it when it takes unusually long."""
+        route, stream = call.attempt.route, self._admissions.asked.stream
+        usual = self._gateway.first_byte_times.p95(route.model.name, stream=stream)
+        if not self._gateway.settings.hedging or usual is None:
+            return call, call.ask()
+        budget = self._gateway.retry_budget
+
+        def another() -> ModelCall | None:
+            if not budget.try_withdraw(last_chance=False):
+                return None
+            try:
+                hedge = self._admitted(route, self._admissions.way_of(route))
+            except GatewayError:
+                budget.done()
+                return None
+            hedge.attempt.is_hedge = True
+            hedge.on_end = budget.done
+            return hedge
+
+        try:
+            return first_to_answer(call, usual, another)
+        except gevent.GreenletExit:
+            raise WorkerStopping from None
+
+    def _note_answer(self, call: ModelCall, permit: Permit) -> None:
+        model, seconds = call.attempt.route.model.name, call.attempt.seconds or 0.0
+        if self._gateway.settings.hedging:
+            self._gateway.first_byte_times.note(model, seconds, stream=self._admissions.asked.stream)
+        if call.relay is not None and self._gateway.circuits.state(model) == "closed":
+            # Whether it is a good answer is known at its end only; a probe is not waited for that long.
+            call.relay.on_end = lambda broke: permit.failed() if broke else permit.succeeded(seconds)
+        else:
+            permit.succeeded(seconds)
+
+    def _pause_before_retry(self, failure: Unanswered, retries: int) -> float | None:
+        """Seconds to wait before the same model is called again; None where it is not."""
+        if failure.again is Again.NO or retries >= self._gateway.settings.upstream_retries:
+            return None
+        others = bool(self._others_left)
+        if failure.again is Again.LAST_RESORT and others:
+            return None
+        pause = backoff(retries)
+        if failure.wait is not None:
+            if failure.wait > LONGEST_WAIT_BESIDE_OTHERS and others:
+                return None
+            pause = max(pause, failure.wait)
+        return pause if pause < self._limits.deadline.remaining else None
+
+    @property
+    def _others_left(self) -> list[tuple[Route, Passage]]:
+        """The models that can still be asked instead, with the ways there, the next one first. Found out when
+        the first one has failed."""
+        if self._others is None:
+            self._others = []
+            routes = []
+            if self._gateway.settings.fallbacks:
+                routes = fallbacks(self._admissions.asked, self._admissions.catalog, self._first)
+            for route in routes:
+                with contextlib.suppress(InvalidRequest):  # its translation cannot say all of the request
+                    self._others.append((route, self._admissions.way_of(route)))
+        return self._others
+
+    def _skipped(self, route: Route) -> Unanswered:
+        """A model that is not asked, since its circuit is open."""
+        seconds = max(1, math.ceil(self._gateway.circuits.retry_after(route.model.name)))
+        self._exchange.skipped.append(route.model.name)
+        error = NoModelAvailable(
+            f"{route.model.name} has failed too often just now, and no other model can answer; ask again.",
+            headers={"Retry-After": str(seconds)},
+        )
+        return Unanswered(error, is_models_fault=False)
+
+    def _given_up(self, failure: Unanswered) -> Response:
+        error = failure.error
+        if failure.response is not None:
+            return failure.response
+        if isinstance(error, UpstreamError) and self._gateway.settings.upstream_retries:
+            # One layer of retries is enough: OpenAI's clients have one of their own.
+            error.headers.setdefault("X-Should-Retry", "false")
+        raise error

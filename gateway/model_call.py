@@ -1,0 +1,232 @@
+"""One call of a model that was admitted: made, settled whatever becomes of it, and its answer made into the
+client's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import BytesIO
+from typing import Any, TypeAlias
+
+import gevent
+from flask import Response
+from werkzeug.datastructures import Headers
+
+from gateway.admission import Admission
+from gateway.answers import characters_so_far, output_characters
+from gateway.attempt import Attempt
+from gateway.billing import NO_USAGE, Usage, usage_stated
+from gateway.client import ClientLeft, client_watched
+from gateway.error_shapes import refusal_body
+from gateway.errors import (
+    ClientClosedRequest,
+    LedgerUnavailable,
+    UpstreamError,
+    UpstreamTimeout,
+    WorkerStopping,
+)
+from gateway.exchange import Exchange
+from gateway.headers import CALL_ID, client_headers
+from gateway.outcome import Unanswered, refused, unanswered
+from gateway.overload import Slot
+from gateway.relay import ProviderSaidFailed, Relay
+from gateway.retries import RETRIED_STATUSES
+from gateway.schema.base import ModelRequest
+from gateway.timeouts import Deadline
+from gateway.upstream import Answer, AnswerStream, Refusal
+from gateway.wiring import Gateway
+
+logger = logging.getLogger(__name__)
+
+
+Reply: TypeAlias = Answer | Refusal | Relay
+
+
+class HedgeLost(BaseException):
+    """Another call for the same request has answered first. No `Exception`, as no library may catch it."""
+
+
+class ModelCall:
+    """`slot` is the model's, and is freed when the call is over; `on_end` is called then."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        exchange: Exchange,
+        asked: ModelRequest,
+        admission: Admission,
+        slot: Slot,
+        deadline: Deadline,
+    ) -> None:
+        self._gateway = gateway
+        self._exchange = exchange
+        self._asked = asked
+        self._way = admission.way
+        self._slot = slot
+        self._deadline = deadline
+        self._headers = {CALL_ID: admission.reservation.call.id}
+        self._connection: Any = None
+        self._way.spent_before = exchange.cost
+        self.attempt = Attempt(admission.route, admission.reservation)
+        self.relay: Relay | None = None  # once it has the answer
+        self.on_end: Callable[[], None] | None = None
+        exchange.attempts.append(self.attempt)
+
+    def for_client(self, headers: Headers, connection: Any) -> None:
+        """Pass on those of the client's headers that may be, and end the call when its socket is closed."""
+        mock_faults = self._gateway.settings.forward_mock_faults
+        self._headers |= client_headers(headers, self._way.api, mock_faults=mock_faults)
+        self._connection = connection
+
+    def ask(self) -> Reply | Unanswered:
+        """What the provider answers, a stream once its content has begun; a call that fails is settled.
+
+        :raises ClientClosedRequest: when the client left meanwhile
+        :raises WorkerStopping: when there is no time left
+        """
+        body, received = BytesIO(self._way.body), bytearray()
+        try:
+            with client_watched(self._connection):
+                answer = self._gateway.upstream.ask(
+                    self.attempt.route.model,
+                    self._way.api,
+                    body,
+                    stream=self._asked.stream,
+                    headers=self._headers,
+                    deadline=self._deadline,
+                    received=received,
+                )
+            self.attempt.upstream_request_id = answer.headers.request_id
+            if isinstance(answer, AnswerStream):
+                return self._relayed(answer)
+            if isinstance(answer, Answer):
+                self.attempt.end(200)
+            return answer
+        except ClientLeft:
+            self._exchange.client_left = True
+            self.attempt.end(ClientClosedRequest.status, ClientClosedRequest.code)
+            self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
+            raise ClientClosedRequest("The client closed its side of the connection.") from None
+        except HedgeLost:
+            self.attempt.end(ClientClosedRequest.status, "hedge_lost")
+            self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
+            raise
+        except gevent.GreenletExit:
+            self.attempt.end(WorkerStopping.status, WorkerStopping.code)
+            self._count(self._usage_so_far(body, received), failed=True, ask_bill=False)
+            raise WorkerStopping from None
+        except UpstreamError as error:
+            return self._failed(error, was_sent=body.tell() > 0)
+
+    def respond(self, reply: Reply) -> Response | Unanswered:
+        """The client's answer, billed before it is whole.
+
+        :raises LedgerUnavailable: where it cannot be billed
+        """
+        if isinstance(reply, Relay):
+            self.relay = reply
+            reply.on_close = self._over
+            return event_stream(reply, reply.headers)
+        if isinstance(reply, Refusal):
+            return self._refused(reply)
+        usage, way = self._usage_of(reply), self._way
+        self.attempt.charge(usage)
+        cost = self._exchange.cost
+        try:
+            if self._asked.stream:
+                whole = way.streamed(reply.values, usage, cost)
+            else:
+                whole = way.whole(reply.body, reply.values, usage, cost)
+        except UpstreamError as error:
+            error.usage = usage
+            return self._failed(error, was_sent=True)
+        self.attempt.settle(self._gateway.ledger, usage, answered=True, failed=False)
+        way.learn(usage)
+        passed = reply.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
+        if self._asked.stream:
+            return event_stream([whole], passed)
+        return Response(whole, headers=passed, mimetype="application/json")
+
+    def discard(self, reply: object) -> None:
+        """Settle a call of which nobody wants to know any more what it said."""
+        if isinstance(reply, Relay):
+            reply.discard()
+        elif isinstance(reply, Answer):
+            self._count(self._usage_of(reply), failed=False, ask_bill=False)
+        elif isinstance(reply, Refusal):
+            self._count(reply.usage or NO_USAGE, failed=True, ask_bill=False)
+
+    def end(self) -> None:
+        """Give back what is held for a call that is over without an answer that a relay still settles. May be
+        called again."""
+        if self.relay is None:
+            if self.attempt.reservation is not None:
+                with suppress(LedgerUnavailable):  # whatever went wrong is told elsewhere
+                    self._gateway.ledger.release(self.attempt.reservation)
+            self._over()
+
+    def _over(self) -> None:
+        self._slot.free()
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+
+    def _relayed(self, stream: AnswerStream) -> Relay:
+        way, ledger = self._way, self._gateway.ledger
+        relay = Relay(self._exchange, self.attempt, way, stream, ledger, self._connection)
+        relay.await_content()
+        self.attempt.end(200)
+        return relay
+
+    def _usage_of(self, answer: Answer) -> Usage:
+        api = self._way.api
+        return usage_stated(api, answer.values) or self._way.estimate(output_characters(api, answer.values))
+
+    def _refused(self, refusal: Refusal) -> Response | Unanswered:
+        self.attempt.end(refusal.status)
+        self._count(refusal.usage or NO_USAGE, failed=True, ask_bill=False)
+        body = refusal_body(self._asked.api, self._way.api, refusal.status, refusal.body, refusal.message)
+        response = Response(body, refusal.status, headers=refusal.headers.passed, mimetype="application/json")
+        return refused(refusal.status, response) if refusal.status in RETRIED_STATUSES else response
+
+    def _failed(self, error: UpstreamError, *, was_sent: bool) -> Unanswered:
+        self.attempt.end(error.provider_status or error.status, None if error.provider_status else error.code)
+        usage, ask_bill = error.usage, False
+        if usage is None:
+            # What a provider bills that said nothing, only it can know; without asking it, that is nothing.
+            ask_bill = error.characters is not None or (was_sent and isinstance(error, UpstreamTimeout))
+            usage = NO_USAGE if error.characters is None else self._way.estimate(error.characters)
+        self._count(usage, failed=True, ask_bill=ask_bill)
+        response = None
+        if isinstance(error, ProviderSaidFailed):
+            response = event_stream([error.told], error.headers)
+        return unanswered(error, response)
+
+    def _usage_so_far(self, body: BytesIO, received: bytearray) -> Usage:
+        """What a provider will bill for a call that nobody waits for any more: nothing where the request had
+        not gone out, else its prompt and what had come of the answer."""
+        if body.tell() == 0:
+            return NO_USAGE
+        return self._way.estimate(characters_so_far(bytes(received)))
+
+    def _count(self, usage: Usage, *, failed: bool, ask_bill: bool) -> None:
+        """Count a call that gave no answer. The client is told why that was, even if the count fails too."""
+        ledger = self._gateway.ledger
+        settle = self.attempt.settle_by_bill if ask_bill else self.attempt.settle
+        try:
+            settle(ledger, usage, answered=False, failed=failed)
+        except LedgerUnavailable:
+            logger.warning(
+                "a call without an answer was not counted", extra={"request_id": self._exchange.request_id}
+            )
+
+
+def event_stream(events: Iterable[bytes], headers: dict[str, str]) -> Response:
+    """A streamed answer."""
+    return Response(
+        events,
+        content_type="text/event-stream; charset=utf-8",
+        # Proxies in front, nginx above all, would hold a stream back otherwise.
+        headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,50 @@
+"""What the views need, one of each per worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flask import current_app
+
+from gateway.cache_share import CacheShares
+from gateway.catalog_watch import CatalogWatch
+from gateway.circuits import Circuits
+from gateway.config import Settings
+from gateway.first_byte_times import FirstByteTimes
+from gateway.keys.key_ring import KeyRing
+from gateway.ledger.key_store import KeyStore
+from gateway.ledger.ledger import Ledger
+from gateway.orphans import Orphans
+from gateway.overload import ModelSlots, Slots
+from gateway.retry_budget import RetryBudget
+from gateway.upstream import Upstream
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of a worker."""
+
+    settings: Settings
+    catalogs: CatalogWatch
+    ledger: Ledger
+    upstream: Upstream
+    key_store: KeyStore
+    keys: KeyRing
+    slots: Slots
+    model_slots: ModelSlots
+    circuits: Circuits
+    retry_budget: RetryBudget
+    cache_shares: CacheShares = field(default_factory=CacheShares)
+    first_byte_times: FirstByteTimes = field(default_factory=FirstByteTimes)
+
+    def start(self) -> None:
+        """Begin what a worker does besides answering requests; needs its event loop."""
+        self.catalogs.start()
+        self.keys.start()
+        self.ledger.start(Orphans(self.catalogs, self.upstream).bill_of)
+        self.circuits.start(lambda: self.catalogs.current.names)
+
+
+def gateway() -> Gateway:
+    found: Gateway = current_app.extensions["gateway"]
+    return found
