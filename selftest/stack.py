@@ -30,8 +30,10 @@ LOOK_SECONDS = 10.0
 REDIS_SECONDS = 5.0
 BACK_SECONDS = 60.0
 BACK_POLL_SECONDS = 0.25
+# A fault that fails nothing: the mock counts what reaches it.
+COUNT_ONLY = "id=selftest"
 # No provider answers this, so that it costs nothing where the stack serves others than the mocks.
-REFUSED_ELSEWHERE: dict[str, Any] = {"temperature": 99, "max_tokens": 1}
+REFUSED_EVERYWHERE: dict[str, Any] = {"temperature": 99, "max_tokens": 1}
 
 
 class Stack:
@@ -173,8 +175,8 @@ class Stack:
         return answer
 
     def require_mocks(self) -> None:
-        """Look whether the stack is there and serves its two mocks alone, by a request that no real provider
-        would answer; have a key where one is needed.
+        """Look whether the stack is there and serves its two mocks alone, by requests that no provider
+        answers; have a key where one is needed.
 
         :raises CannotRun: where it is not so
         """
@@ -183,10 +185,12 @@ class Stack:
         try:
             self.mend()
             self._require_two_models()
-            before = self.cheap.bill().calls, self.expensive.bill().calls
+            reached = {}
             for mock in self.mocks:
-                self.chat(model=mock.name, **REFUSED_ELSEWHERE)
-            after = self.cheap.bill().calls, self.expensive.bill().calls
+                mock.fail(COUNT_ONLY)
+                self.chat(model=mock.name, **REFUSED_EVERYWHERE)
+                reached[mock.name] = mock.seen_since_fault()
+            self.mend()
             with self.redis() as client:
                 client.ping()
         except requests.RequestException as error:
@@ -196,10 +200,11 @@ class Stack:
             ) from error
         except redis.RedisError as error:
             raise CannotRun(f"Redis does not answer: {error}.") from error
-        if after != (before[0] + 1, before[1] + 1):
+        if any(number != 1 for number in reached.values()):
+            told = ", ".join(f"{number} reached {name}'s mock" for name, number in reached.items())
             raise CannotRun(
-                "The gateway does not serve the mock models, or serves somebody else too: "
-                "the self-test would count or spend what is not its own."
+                f"One request was sent to each model, {told}: the gateway serves other models than these, "
+                "or other clients too. The self-test would spend or count what is not its own."
             )
 
     def _require_two_models(self) -> None:

@@ -132,7 +132,7 @@ def broken_answers_do_not_look_whole(stack: Stack, trial: Trial) -> str:
                         errors += 1
             failed = stack.cheap.failed() + stack.expensive.failed() - failed
             trial.expect(failed > 0, "the models did not fail as they were told")
-    await_agreement(stack, before)
+    await_agreement(stack, before, all_whole=False)
     return f"{error_events} ended with an error event, {errors} were a 5xx; counted as the models bill"
 
 

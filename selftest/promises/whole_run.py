@@ -11,7 +11,7 @@ def whole_run_is_billed(stack: Stack, trial: Trial) -> str:
     if stack.books_at_start is None:
         raise NotTried("the totals at the start are not known")
     trial.times = 1
-    return await_agreement(stack, stack.books_at_start)
+    return await_agreement(stack, stack.books_at_start, all_whole=False)
 
 
 PROMISES = (
