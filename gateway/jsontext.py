@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -14,7 +15,7 @@ MAX_VALUES = (
     500_000  # commas and brackets; a prompt of so many fills the largest contexts, more stall a worker
 )
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
-_SUSPECT_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
+_SUSPECT_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 
 
 class NotJson(ValueError):
@@ -28,23 +29,26 @@ class NotJson(ValueError):
 
 @dataclass(frozen=True)
 class JsonObject:
-    """A JSON object: its text, its values, and where in the text each top-level value stands."""
+    """A JSON object: its bytes, its values, and where in the bytes each top-level value stands."""
 
-    text: str
+    raw: bytes
     values: dict[str, Any]
     spans: dict[str, tuple[int, int]]
 
     def with_values(self, changes: dict[str, Any]) -> bytes:
-        """The same text as UTF-8 with some top-level values set; all else keeps its bytes."""
-        text = self.text
-        added = [f"{_dump(name)}:{_dump(value)}" for name, value in changes.items() if name not in self.spans]
-        replaced = [(self.spans[name], value) for name, value in changes.items() if name in self.spans]
-        for (start, end), value in sorted(replaced, key=lambda change: change[0], reverse=True):
-            text = text[:start] + _dump(value) + text[end:]
+        """The same text with some top-level values set; all else keeps its bytes."""
+        added = [(name, value) for name, value in changes.items() if name not in self.spans]
+        replaced = [(*self.spans[name], value) for name, value in changes.items() if name in self.spans]
+        pieces: list[bytes | memoryview] = []
+        rest, position = memoryview(self.raw), 0
         if added:
-            opening = text.index("{") + 1
-            text = text[:opening] + ",".join(added) + ("," if self.spans else "") + text[opening:]
-        return text.encode()
+            position = self.raw.index(b"{") + 1
+            members = ",".join(f"{_dump(name)}:{_dump(value)}" for name, value in added)
+            pieces += rest[:position], members.encode(), b"," if self.spans else b""
+        for start, end, value in sorted(replaced, key=lambda change: change[0]):
+            pieces += rest[position:start], _dump(value).encode()
+            position = end
+        return b"".join([*pieces, rest[position:]])
 
 
 def parse_object(body: bytes) -> JsonObject:
@@ -58,7 +62,8 @@ def parse_object(body: bytes) -> JsonObject:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise NotJson("The body is not valid UTF-8.") from None
-    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+    brackets = body.count(b"[") + body.count(b"{")
+    if body.count(b",") + brackets > MAX_VALUES:
         raise NotJson("The body holds too many values.")
     try:
         values, spans = _read_members(text)
@@ -68,11 +73,11 @@ def parse_object(body: bytes) -> JsonObject:
         raise
     except ValueError:  # also an integer with more digits than Python reads
         raise NotJson("The body is not valid JSON.") from None
-    if text.count("[") + text.count("{") > MAX_NESTING and _deeper_than(values, MAX_NESTING - 1):
+    if brackets > MAX_NESTING and _deeper_than(values, MAX_NESTING - 1):
         raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.")
-    if _SUSPECT_ESCAPE.search(text):
+    if _SUSPECT_ESCAPE.search(body):
         _refuse_bad_characters(values)
-    return JsonObject(text, values, spans)
+    return JsonObject(body, values, spans if body.isascii() else _in_bytes(spans, text, len(body)))
 
 
 def _read_members(text: str) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
@@ -109,6 +114,20 @@ def _read_members(text: str) -> tuple[dict[str, Any], dict[str, tuple[int, int]]
     if _after_space(text, closing + 1) != len(text):
         raise ValueError(closing)
     return values, spans
+
+
+def _in_bytes(spans: dict[str, tuple[int, int]], text: str, size: int) -> dict[str, tuple[int, int]]:
+    """Spans of characters as spans of bytes. The longest stretch between two of their ends, which may be
+    nearly all of the text, is not copied: its bytes are those that the others leave of `size`."""
+    ends = [0, *(end for span in spans.values() for end in span), len(text)]
+    longest = max(range(1, len(ends)), key=lambda index: ends[index] - ends[index - 1])
+    lengths = [
+        0 if index == longest else len(text[ends[index - 1] : ends[index]].encode())
+        for index in range(1, len(ends))
+    ]
+    lengths[longest - 1] = size - sum(lengths)
+    in_bytes = list(itertools.accumulate(lengths))
+    return dict(zip(spans, zip(in_bytes[0:-1:2], in_bytes[1::2], strict=True), strict=True))
 
 
 def _after_space(text: str, position: int) -> int:

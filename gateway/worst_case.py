@@ -16,7 +16,7 @@ from gateway.schema.whole_prompt import tokens_of_all_text
 
 DEAR_TIERS = frozenset(OTHER_TIERS) - {"flex"}
 # A cache's time to live as a JSON string, in each of its spellings.
-AN_HOUR = re.compile(r'"(?:1|\\u0031)(?:h|\\u0068)"')
+AN_HOUR = re.compile(rb'"(?:1|\\u0031)(?:h|\\u0068)"')
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _dearer_prompts(asked: ModelRequest, whole_prompt: Usage, with_audio: bool) 
     what is read from a cache never is. Some providers write to their caches, and charge for it, unasked."""
     tokens = whole_prompt.input_tokens
     yield replace(whole_prompt, cache_write_tokens=tokens)
-    if AN_HOUR.search(asked.body.text):
+    if AN_HOUR.search(asked.body.raw):
         yield replace(whole_prompt, cache_write_tokens=tokens, cache_write_1h_tokens=tokens)
     if with_audio:
         yield replace(whole_prompt, input_audio_tokens=tokens)

@@ -136,7 +136,7 @@ def _body() -> dict[str, Any]:
     values = dict(body.values)
     if isinstance(values.get("budget_usd"), float):
         start, end = body.spans["budget_usd"]
-        values["budget_usd"] = Decimal(body.text[start:end])
+        values["budget_usd"] = Decimal(body.raw[start:end].decode())
     return values
 
 
