@@ -168,8 +168,8 @@ class Settings:
             request_timeout=env.number("REQUEST_TIMEOUT_SECONDS", 600.0, 0.01, 86400),
             max_request_cost=env.usd("MAX_REQUEST_COST_USD"),
             upstream_retries=env.integer("UPSTREAM_RETRIES", 3, 0, 10),
-            fallbacks=env.switch("FALLBACKS", default=True),
-            hedging=env.switch("HEDGING", default=False),
+            fallbacks=env.switch("UPSTREAM_FALLBACKS", default=True),
+            hedging=env.switch("UPSTREAM_HEDGING", default=False),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
             circuit_rules=CircuitRules(
                 is_on=env.switch("CIRCUIT_BREAKER", default=True),

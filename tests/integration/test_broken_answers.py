@@ -12,6 +12,7 @@ from gateway.billing import Usage
 from gateway.catalog import Model
 from gateway.errors import UpstreamError
 from gateway.prices import FREE
+from gateway.timeouts import Deadline
 from gateway.upstream import Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
@@ -28,12 +29,13 @@ def http(status: bytes, body: bytes, length: int) -> bytes:
 
 def failure_of(answer: bytes, stream: bool) -> UpstreamError:
     with scripted_provider(answer) as url, pytest.raises(UpstreamError) as failure:
-        Upstream(connect_timeout=5, read_timeout=5).ask(
+        Upstream().ask(
             Model("CheapModel", url, "odd", None, FREE),
             Api.CHAT_COMPLETIONS,
             BytesIO(b"{}"),
             stream=stream,
             headers={},
+            deadline=Deadline.in_seconds(5),
         )
     return failure.value
 

@@ -16,6 +16,7 @@ from gateway.catalog import Model
 from gateway.error_shapes import refusal_body
 from gateway.errors import UpstreamError
 from gateway.prices import TokenPrice
+from gateway.timeouts import Deadline
 from gateway.upstream import Answer, AnswerStream, Refusal, Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
@@ -33,9 +34,11 @@ KEY = "sk-canary/0123"
 
 def ask(url: str, stream: bool) -> Answer | AnswerStream | Refusal:
     free = TokenPrice(Decimal(0), Decimal(0), Decimal(0))
-    upstream = Upstream(connect_timeout=5, read_timeout=5)
+    upstream = Upstream()
     model = Model("CheapModel", url, "odd", None, free)
-    return upstream.ask(model, Api.CHAT_COMPLETIONS, BytesIO(b"{}"), stream=stream, headers={})
+    deadline = Deadline.in_seconds(5)
+    body = BytesIO(b"{}")
+    return upstream.ask(model, Api.CHAT_COMPLETIONS, body, stream=stream, headers={}, deadline=deadline)
 
 
 def http(status: str, headers: bytes, body: bytes) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from gateway.attempt import Attempt
 from gateway.catalog import Model
 from gateway.errors import LedgerUnavailable, UpstreamError
 from gateway.exchange import Exchange
@@ -96,15 +97,16 @@ class RelaySetting:
         self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
         self.ledger = FakeLedger(self.journal, self.ledger_fails)
         self.exchange = Exchange("id", "POST", "/v1/chat/completions")
-        self.exchange.reservation = Reservation(Call(self.model.name, EXPENSIVE.name, 0))
-        self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
+        route = Route(self.model, "prompt_length", "short", EXPENSIVE)
+        self.attempt = Attempt(route, Reservation(Call(self.model.name, EXPENSIVE.name, 0)))
+        self.exchange.attempts.append(self.attempt)
         body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
         chat = parse_chat_request(json.dumps(body).encode())
         way = passage(chat, self.model)
-        self.relay = Relay(self.exchange, way, self.stream, self.ledger, None)
+        self.relay = Relay(self.exchange, self.attempt, way, self.stream, self.ledger, None)
 
     def start(self) -> RelaySetting:
-        self.relay.await_first_event()
+        self.relay.await_content()
         return self
 
     def run(self) -> bytes:

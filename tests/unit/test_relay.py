@@ -71,7 +71,7 @@ def test_a_whole_answer_is_billed_before_its_end_is_sent() -> None:
     )
     assert setting.journal[-5:] == ["bill", "send", "finish", "close", "close"]
     assert setting.journal.count("send") == len(WHOLE)
-    assert setting.exchange.recorded
+    assert setting.attempt.recorded
     assert setting.exchange.error is None
     assert not setting.exchange.client_left
 
@@ -212,7 +212,7 @@ def test_an_answer_that_breaks_off_while_the_ledger_is_gone_ends_with_the_provid
     setting = RelaySetting(steps, ledger_fails=True)
     assert error_of(setting.run())["code"] == code
     assert setting.journal.count("bill") == 1
-    assert not setting.exchange.recorded
+    assert not setting.attempt.recorded
 
 
 def test_an_error_instead_of_the_first_event_is_told_before_the_answer_begins() -> None:
@@ -250,7 +250,7 @@ def test_a_whole_answer_that_cannot_be_billed_ends_with_an_error(steps: list[Ste
 
     assert setting.journal.count("bill") == 1
     assert setting.stream.closed
-    assert not setting.exchange.recorded
+    assert not setting.attempt.recorded
     assert isinstance(setting.exchange.error, LedgerUnavailable)
 
 
@@ -296,9 +296,9 @@ def test_a_client_that_leaves_before_the_first_piece_is_billed_and_the_provider_
 
     setting.relay.close()
 
-    assert setting.bill.usage == estimated(0)
+    assert setting.bill.usage == estimated(6)
     assert setting.exchange.client_left
-    assert setting.exchange.recorded is not ledger_fails
+    assert setting.attempt.recorded is not ledger_fails
     assert setting.stream.closed
     assert next(setting.relay, None) is None
 
@@ -322,7 +322,7 @@ def test_a_client_that_leaves_while_the_ledger_is_gone_is_logged_as_not_recorded
     setting = RelaySetting(WHOLE, ledger_fails=True).start()
     next(setting.relay)
     setting.relay.close()
-    assert not setting.exchange.recorded
+    assert not setting.attempt.recorded
     assert isinstance(setting.exchange.error, LedgerUnavailable)
 
 
@@ -413,7 +413,7 @@ def test_a_response_that_is_closed_unread_bills_before_it_is_logged() -> None:
 
     assert [step for step in setting.journal if step != "close"] == ["read", "bill", "log"]
     assert setting.stream.closed
-    assert setting.bill.usage == estimated(0)
+    assert setting.bill.usage == estimated(6)
 
 
 @pytest.mark.parametrize("read", range(1, len(WHOLE) + 1))
