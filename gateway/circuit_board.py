@@ -49,12 +49,20 @@ logger = logging.getLogger(__name__)
 
 class CircuitBoard:
     """One worker's way to what all workers know. `patience` is how long a request that would try a model
-    waits for Redis, in seconds."""
+    waits for Redis, and `lease` how long it outlives this worker, in seconds."""
 
-    def __init__(self, client: redis.Redis, names: Names, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        lease: float = PROBE_LEASE_SECONDS,
+    ) -> None:
         self._redis = client
         self._names = names
         self._patience = patience
+        self._lease_ms = round(lease * 1000)
         self._hold_probe = Script(client, "hold_probe")
         self._worker = uuid.uuid4().hex
         self._circuits: Circuits | None = None
@@ -67,8 +75,12 @@ class CircuitBoard:
 
     def start(self, circuits: Circuits, models: Callable[[], Iterable[str]]) -> None:
         """See `Circuits.start`."""
-        self._circuits, self._models = circuits, models
+        self.attach(circuits, models)
         gevent.spawn(self._run)
+
+    def attach(self, circuits: Circuits, models: Callable[[], Iterable[str]]) -> None:
+        """Give what Redis knows of these models to these circuits from now on, when it is looked at."""
+        self._circuits, self._models = circuits, models
 
     def tell(self, model: str, opening: Opening | None) -> None:
         """See `Board.tell`."""
@@ -80,10 +92,10 @@ class CircuitBoard:
         """See `Board.take_probe`. Where Redis does not answer at once, each worker may send one."""
         if self._is_away:
             return True
-        lease = round(PROBE_LEASE_SECONDS * 1000)
+        probe = self._names.probe(model)
         try:
             with translating_errors(self._patience):
-                taken = bool(self._redis.set(self._names.probe(model), self._worker, nx=True, px=lease))
+                taken = bool(self._redis.set(probe, self._worker, nx=True, px=self._lease_ms))
         except LedgerUnavailable:
             taken = True  # and Redis may have noted it
         if taken:
@@ -197,8 +209,8 @@ class CircuitBoard:
 
     def _renew_probes(self, now: float) -> None:
         for model, ends in list(self._held.items()):
-            lease = round(PROBE_LEASE_SECONDS * 1000)
-            if ends < now or not self._hold_probe([self._names.probe(model)], [self._worker, lease]):
+            probe = self._names.probe(model)
+            if ends < now or not self._hold_probe([probe], [self._worker, self._lease_ms]):
                 self._held.pop(model, None)
 
     def _tell_soon(self) -> None:
