@@ -40,6 +40,7 @@ KEYS = (
     "fallbacks",
     "timeouts",
     "slow_seconds",
+    "max_concurrency",
     "price",
     "usd_per_million_tokens",
 )
@@ -168,6 +169,7 @@ def _listed_model(
         timeouts=_timeouts(name, table, settings),
         fallbacks=_fallbacks(name, table),
         slow_seconds=_seconds(name, table, "slow_seconds"),
+        max_concurrency=_number(name, table, "max_concurrency", "a number of requests"),
     )
 
 
@@ -257,10 +259,14 @@ def _text(name: str, table: Mapping[str, Any], key: str) -> str | None:
 
 
 def _tokens(name: str, table: Mapping[str, Any], key: str) -> int | None:
-    tokens = table.get(key)
-    if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1):
-        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a number of tokens")
-    return tokens
+    return _number(name, table, key, "a number of tokens")
+
+
+def _number(name: str, table: Mapping[str, Any], key: str, called: str) -> int | None:
+    number = table.get(key)
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise InvalidSetting(VARIABLE, f"{name}: {key} must be {called}")
+    return number
 
 
 def _bill_path(name: str, table: Mapping[str, Any]) -> str | None:

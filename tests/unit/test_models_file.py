@@ -28,6 +28,7 @@ context_window = 1000
 max_output_tokens = 200
 auto = false
 bill_path = "/ledger/{call_id}?of=1"
+max_concurrency = 4
 
 [Full.usd_per_million_tokens]
 input = 2
@@ -63,7 +64,7 @@ def test_a_table_can_say_everything_about_a_model(tmp_path: Path) -> None:
     assert model.apis == {Api.CHAT_COMPLETIONS, Api.RESPONSES}
     assert model.capabilities == {"images", "tools"}
     assert (model.context_window, model.max_output_tokens, model.auto) == (1000, 200, False)
-    assert model.bill_path == "/ledger/{call_id}?of=1"
+    assert (model.bill_path, model.max_concurrency) == ("/ledger/{call_id}?of=1", 4)
     usage = Usage(
         input_tokens=10 * MILLION,
         cached_input_tokens=MILLION,
@@ -77,7 +78,7 @@ def test_a_table_can_say_everything_about_a_model(tmp_path: Path) -> None:
 def test_what_a_table_leaves_out_is_assumed(tmp_path: Path) -> None:
     model = only(tmp_path, 'base_url = "http://m:8000/v1"', 'price = "free"')
     assert (model.upstream_name, model.api_key, model.context_window, model.auto) == ("M", None, None, True)
-    assert (model.max_output_tokens, model.bill_path) == (None, None)
+    assert (model.max_output_tokens, model.bill_path, model.max_concurrency) == (None, None, None)
     assert model.apis == {Api.CHAT_COMPLETIONS}
     assert model.capabilities == ASSUMED_CAPABILITIES
     assert model.price.cost(Usage(MILLION, 0, MILLION)) == 0
@@ -191,6 +192,9 @@ def test_writing_to_a_cache_for_an_hour_has_its_published_price(tmp_path: Path) 
         ),
         (['base_url = "http://m/v1"', "max_output_tokens = true"], "max_output_tokens must be"),
         (['base_url = "http://m/v1"', "max_output_tokens = 1.5"], "max_output_tokens must be"),
+        (['base_url = "http://m/v1"', "max_concurrency = 0"], "max_concurrency must be a number of requests"),
+        (['base_url = "http://m/v1"', "max_concurrency = 1.5"], "max_concurrency must be"),
+        (['base_url = "http://m/v1"', "max_concurrency = true"], "max_concurrency must be"),
         (['base_url = "http://m/v1"', "bill_path = 1"], "bill_path must be a text"),
         (['base_url = "http://m/v1"', 'bill_path = ""'], "bill_path must be a text"),
         *(
