@@ -18,6 +18,7 @@ from model_server.profile import ModelProfile
 from model_server.record import RequestRecord
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+BREAKS = (Kind.CUT_MIDSTREAM, Kind.STALL_MIDSTREAM, Kind.CUT_BEFORE_CONTENT)
 
 
 class Endpoint:
@@ -66,8 +67,8 @@ class Endpoint:
         if fault.kind is Kind.MALFORMED_JSON:
             body = body[: len(body) // 2]
         response = Response(body, mimetype="application/json")
-        if fault.kind in (Kind.CUT_MIDSTREAM, Kind.STALL_MIDSTREAM):
-            response.response = _half(body, fault, connection)
+        if fault.kind in BREAKS:
+            response.response = _beginning(body, fault, connection)
             response.content_length = len(body)
         return response
 
@@ -98,11 +99,16 @@ class Endpoint:
         self, answer: Stream, bill: StreamBill, fault: Fault, connection: wire.Connection | None
     ) -> Iterator[bytes]:
         middle = len(answer.chunks) // 2
+        begins = next((index for index, chunk in enumerate(answer.chunks) if chunk.tokens), 0)
         wire.wait(connection, self._first_token_seconds + fault.slow_seconds)
         for index, chunk in enumerate(answer.chunks):
             if index:
                 wire.wait(connection, self._interval_seconds)
-            if index == middle:
+            if fault.kind in BREAKS and index == (
+                begins if fault.kind is Kind.CUT_BEFORE_CONTENT else middle
+            ):
+                bill.add(0)
+                yield b""  # sends the head, where no chunk has
                 _break_off(fault, connection)
             bill.add(chunk.tokens)
             if index == middle and fault.kind is Kind.MALFORMED_JSON:
@@ -141,16 +147,15 @@ def _unanswered(fault: Fault, connection: wire.Connection | None) -> Response:
     return Response(iter(fail, b""))
 
 
-def _half(body: bytes, fault: Fault, connection: wire.Connection | None) -> Iterator[bytes]:
-    yield body[: len(body) // 2]
+def _beginning(body: bytes, fault: Fault, connection: wire.Connection | None) -> Iterator[bytes]:
+    yield b"" if fault.kind is Kind.CUT_BEFORE_CONTENT else body[: len(body) // 2]
     _break_off(fault, connection)
 
 
-def _break_off(fault: Fault, connection: wire.Connection | None) -> None:
-    if fault.kind is Kind.CUT_MIDSTREAM:
-        wire.cut()
+def _break_off(fault: Fault, connection: wire.Connection | None) -> NoReturn:
     if fault.kind is Kind.STALL_MIDSTREAM:
         wire.stall(connection, fault.stall_seconds)
+    wire.cut()
 
 
 def _note_usage(record: RequestRecord, usage: Usage, output_tokens: int) -> None:

@@ -11,6 +11,7 @@ A failure, at most one:
     stall_before_first_byte    nothing is sent, then the connection closes
     stall_midstream            half of the answer, then silence, then the connection closes
     cut_midstream              half of the answer, then the connection closes
+    cut_before_content         a 200 of which nothing comes but what a stream sends before its first token
     malformed_json             a 200 whose JSON is broken; in a stream, that of the middle event
     no_usage                   a whole answer that does not say its usage; it is billed all the same
 
@@ -47,11 +48,12 @@ class Kind(StrEnum):
     STALL_FIRST = "stall_before_first_byte"
     STALL_MIDSTREAM = "stall_midstream"
     CUT_MIDSTREAM = "cut_midstream"
+    CUT_BEFORE_CONTENT = "cut_before_content"
     MALFORMED_JSON = "malformed_json"
     NO_USAGE = "no_usage"
 
 
-FLAGS = {Kind.RESET, Kind.CUT_MIDSTREAM, Kind.MALFORMED_JSON, Kind.NO_USAGE}
+FLAGS = {Kind.RESET, Kind.CUT_MIDSTREAM, Kind.CUT_BEFORE_CONTENT, Kind.MALFORMED_JSON, Kind.NO_USAGE}
 STALLS = {Kind.STALL_FIRST, Kind.STALL_MIDSTREAM}
 
 

@@ -39,6 +39,7 @@ FAULTS = (
     "stall_before_first_byte=0.3",
     "stall_midstream=0.3",
     "cut_midstream",
+    "cut_before_content",
     "malformed_json",
     "no_usage",
     "slow=0.2",

@@ -163,13 +163,22 @@ def test_a_stream_runs_until_its_last_event_is_sent(client: FlaskClient) -> None
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize(
-    "fault", [None, "slow=0", "cut_midstream", "malformed_json", "no_usage", "stall_midstream=0"]
+    "fault",
+    [
+        None,
+        "slow=0",
+        "cut_midstream",
+        "cut_before_content",
+        "malformed_json",
+        "no_usage",
+        "stall_midstream=0",
+    ],
 )
 def test_every_call_is_in_the_totals_and_its_bill_alike(
     client: FlaskClient, fault: str | None, stream: bool
 ) -> None:
     answer = begin(client, "call-1", fault=fault, stream=stream)
-    if fault in ("cut_midstream", "stall_midstream=0"):
+    if fault in ("cut_midstream", "cut_before_content", "stall_midstream=0"):
         with pytest.raises(ConnectionResetError):
             list(answer.iter_encoded())
     else:

@@ -135,6 +135,19 @@ def test_a_cut_stream_is_billed_up_to_the_cut(client: FlaskClient, dialect: Dial
     assert dialect.end not in b"".join(received)
 
 
+@each_streaming
+def test_a_stream_that_is_cut_before_its_content_costs_the_prompt(
+    client: FlaskClient, dialect: Dialect
+) -> None:
+    response = post(client, dialect, dialect.streamed, "cut_before_content")
+    received: list[bytes] = []
+    with pytest.raises(ConnectionResetError):
+        received.extend(response.iter_encoded())
+    response.close()
+    assert billed(client) == (1, dialect.input_tokens, 0)
+    assert not any(piece in b"".join(received) for piece in PIECES)
+
+
 @each
 def test_an_injected_status_is_an_unbilled_error(client: FlaskClient, dialect: Dialect) -> None:
     response = post(client, dialect, dialect.hello, "status=429,retry_after=7")
@@ -173,6 +186,17 @@ def test_half_of_an_answer_that_is_cut_arrives(client: FlaskClient, dialect: Dia
     with pytest.raises(ConnectionResetError):
         received.extend(response.iter_encoded())
     assert len(received[0]) == response.content_length // 2
+    assert billed(client) == (1, dialect.input_tokens, dialect.output_tokens)
+
+
+@each
+def test_an_answer_that_is_cut_before_its_content_is_billed(client: FlaskClient, dialect: Dialect) -> None:
+    response = post(client, dialect, dialect.hello, "cut_before_content")
+    received: list[bytes] = []
+    with pytest.raises(ConnectionResetError):
+        received.extend(response.iter_encoded())
+    assert (response.status_code, b"".join(received)) == (200, b"")
+    assert response.content_length > 0
     assert billed(client) == (1, dialect.input_tokens, dialect.output_tokens)
 
 

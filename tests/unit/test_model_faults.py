@@ -22,6 +22,7 @@ from model_server.wire import client_has_left
             " cut_midstream ; probability = 0.5 ; count=3 ; id=a b",
             Fault(Kind.CUT_MIDSTREAM, probability=0.5, count=3),
         ),
+        ("cut_before_content,count=1", Fault(Kind.CUT_BEFORE_CONTENT, count=1)),
         ("malformed_json,p=1", Fault(Kind.MALFORMED_JSON)),
         ("no_usage,slow=1,count=2", Fault(Kind.NO_USAGE, slow_seconds=1, count=2)),
         ("status=503,model=CheapModel", Fault(Kind.STATUS, status=503, model="CheapModel")),
