@@ -35,6 +35,7 @@ from gateway.upstream import AnswerStream
 
 SECONDS_FOR_USAGE = 10.0  # how long a whole answer waits for its usage
 HOLD_SECONDS = 10.0
+SECONDS_FOR_LAST_WORD = 1.0
 
 
 class ProviderSaidFailed(UpstreamError):
@@ -132,7 +133,11 @@ class Relay:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._pieces)
+        piece = next(self._pieces)
+        if self._connection is not None:
+            # A client that reads slowly gets no more time than the request has, but for a last word.
+            self._connection.settimeout(max(self._stream.deadline.remaining, SECONDS_FOR_LAST_WORD))
+        return piece
 
     def close(self) -> None:
         """End the answer wherever it stands, even before its first piece, and bill it if nothing has.
@@ -202,6 +207,8 @@ class Relay:
         return end
 
     def _end(self, *, answered: bool = True) -> None:
+        if self._connection is not None:
+            self._connection.settimeout(None)
         try:
             self._stream.close()
         finally:

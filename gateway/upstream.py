@@ -70,8 +70,8 @@ class AnswerStream:
     ) -> None:
         self.headers = headers
         self._response = response
+        self.deadline = deadline
         self._idle = idle
-        self._deadline = deadline
         self._reader = EventReader()
 
     def __iter__(self) -> Iterator[list[Event]]:
@@ -83,7 +83,7 @@ class AnswerStream:
             yield [rest]
 
     def _next_piece(self) -> bytes:
-        with _translating_errors(), time_limit(self._idle, self._deadline, SLOW):
+        with _translating_errors(), time_limit(self._idle, self.deadline, SLOW):
             piece: bytes = self._response.raw.read1(READ_BYTES, decode_content=True)
             return piece
 

@@ -4,6 +4,7 @@ instead of being estimated at once."""
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from gateway.ledger.reservation import Reservation
 
 FIRST_LOOK_SECONDS = 0.05
 LOOK_EVERY_SECONDS = 0.25
+MOST_AWAITED = 5000  # a provider that tells nothing for long must not fill the memory
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +36,23 @@ class LateBills:
         self._is_looking = False
 
     def expect(self, reservation: Reservation, estimate: Entry) -> None:
-        """Settle a call once its bill is known, or by `estimate` where it cannot be found out."""
+        """Settle a call once its bill is known, or by `estimate` where it cannot be found out.
+
+        :raises LedgerUnavailable: see `Ledger.settle`; only where too many bills are awaited already
+        """
+        if len(self._awaited) >= MOST_AWAITED:
+            self._settle(reservation, estimate)
+            return
         self._awaited.append((reservation, estimate))
         if not self._is_looking:
             self._is_looking = True
             gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
+
+    def finish(self, seconds: float) -> None:
+        """Wait for so long for what is awaited. The rest stays open in the journal."""
+        deadline = time.monotonic() + seconds
+        while self._awaited and time.monotonic() < deadline:
+            gevent.sleep(FIRST_LOOK_SECONDS)
 
     def _run(self) -> None:
         try:

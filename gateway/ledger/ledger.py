@@ -29,6 +29,7 @@ from gateway.ledger.reservations import Reservations
 from gateway.ledger.tally import Tally
 from gateway.ledger.totals import ModelTotals, Totals, TotalsReader
 
+SECONDS_FOR_LATE_BILLS = 1.0  # at a stop
 MOST_SECONDS = 2.0  # for a look at Redis that is no model's call
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class Ledger:
 
     def stop(self) -> None:
         """Leave the journal to the next worker, without what needs no repeating."""
+        if self._late_bills is not None:
+            self._late_bills.finish(SECONDS_FOR_LATE_BILLS)
         self._outbox.note_confirmed()
 
     def reserve(self, call: Call, *, wait: bool = True, follows: Reservation | None = None) -> Reservation:
