@@ -17,15 +17,22 @@ from gateway.apis import Api
 from gateway.catalog import ASSUMED_CAPABILITIES, AUTO, CAPABILITIES, Catalog, Model
 from gateway.config import KeyOnNetwork, ModelOverride, Settings
 from gateway.environment import InvalidSetting, base_url
+from gateway.model_fields import (
+    VARIABLE,
+    bill_path_of,
+    choices_of,
+    fallbacks_of,
+    number_of,
+    seconds_of,
+    text_of,
+    timeouts_of,
+    tokens_of,
+)
 from gateway.prices import FREE, TYPICAL_CALL, Price, TokenPrice, published_price
 from gateway.providers import habits_of
-from gateway.timeouts import Timeouts
 
-VARIABLE = "MODELS_FILE"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-# Without a fragment, which no server would see; a query is welcome.
-BILL_PATH = re.compile(r"/[^{}#\s]*\{call_id\}[^{}#\s]*")
 KEYS = (
     "base_url",
     "upstream_name",
@@ -138,7 +145,7 @@ def _overriding_model(override: ModelOverride, table: Mapping[str, Any] | None, 
         price,
         apis=habits_of(url).apis,
         context_window=price.context_window,
-        timeouts=_timeouts(override.name, {}, settings),
+        timeouts=timeouts_of(override.name, {}, settings),
     )
 
 
@@ -149,7 +156,7 @@ def _listed_model(
         if key not in KEYS:
             raise InvalidSetting(VARIABLE, f"{name}: {key[:64]!r} is none of {', '.join(KEYS)}")
     url = override.url if override and override.url else _base_url(name, table)
-    upstream_name = _text(name, table, "upstream_name") or name
+    upstream_name = text_of(name, table, "upstream_name") or name
     price = _price(name, table, upstream_name, url)
     auto = table.get("auto", True)
     if not isinstance(auto, bool):
@@ -160,21 +167,21 @@ def _listed_model(
         upstream_name,
         _api_key(name, table, override, settings),
         price,
-        apis=frozenset(map(Api, _choices(name, table, "apis", frozenset(Api), habits_of(url).apis))),
-        capabilities=_choices(name, table, "capabilities", CAPABILITIES, ASSUMED_CAPABILITIES),
-        context_window=_tokens(name, table, "context_window") or getattr(price, "context_window", None),
+        apis=frozenset(map(Api, choices_of(name, table, "apis", frozenset(Api), habits_of(url).apis))),
+        capabilities=choices_of(name, table, "capabilities", CAPABILITIES, ASSUMED_CAPABILITIES),
+        context_window=tokens_of(name, table, "context_window") or getattr(price, "context_window", None),
         auto=auto,
-        max_output_tokens=_tokens(name, table, "max_output_tokens"),
-        bill_path=_bill_path(name, table),
-        timeouts=_timeouts(name, table, settings),
-        fallbacks=_fallbacks(name, table),
-        slow_seconds=_seconds(name, table, "slow_seconds"),
-        max_concurrency=_number(name, table, "max_concurrency", "a number of requests"),
+        max_output_tokens=tokens_of(name, table, "max_output_tokens"),
+        bill_path=bill_path_of(name, table),
+        timeouts=timeouts_of(name, table, settings),
+        fallbacks=fallbacks_of(name, table),
+        slow_seconds=seconds_of(name, table, "slow_seconds"),
+        max_concurrency=number_of(name, table, "max_concurrency", "a number of requests"),
     )
 
 
 def _base_url(name: str, table: Mapping[str, Any]) -> str:
-    url = _text(name, table, "base_url")
+    url = text_of(name, table, "base_url")
     if url is None:
         raise InvalidSetting(VARIABLE, f"{name}: base_url is missing")
     return base_url(VARIABLE, url, called=f"{name}: base_url ")
@@ -185,7 +192,7 @@ def _api_key(
 ) -> str | None:
     if override is not None and override.api_key:
         return override.api_key
-    variable = _text(name, table, "api_key_env")
+    variable = text_of(name, table, "api_key_env")
     if variable is None:
         return None
     if not VARIABLE_NAME.fullmatch(variable):
@@ -205,7 +212,7 @@ def _price(name: str, table: Mapping[str, Any], upstream_name: str, url: str) ->
     given = {} if listed is None else _listed_classes(name, listed)
     if given.keys() >= NEEDED_CLASSES:
         return _token_price(given)
-    published = published_price(upstream_name, provider=_text(name, table, "provider"), base_url=url)
+    published = published_price(upstream_name, provider=text_of(name, table, "provider"), base_url=url)
     if published is None:
         missing = ", ".join(sorted(NEEDED_CLASSES - given.keys()))
         raise InvalidSetting(
@@ -249,72 +256,3 @@ def _is_price(amount: object) -> bool:
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         return False
     return Decimal(amount).is_finite() and 0 <= amount < 10**6
-
-
-def _text(name: str, table: Mapping[str, Any], key: str) -> str | None:
-    text = table.get(key)
-    if text is not None and (not isinstance(text, str) or not text or not text.isprintable()):
-        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a text")
-    return text
-
-
-def _tokens(name: str, table: Mapping[str, Any], key: str) -> int | None:
-    return _number(name, table, key, "a number of tokens")
-
-
-def _number(name: str, table: Mapping[str, Any], key: str, called: str) -> int | None:
-    number = table.get(key)
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-        raise InvalidSetting(VARIABLE, f"{name}: {key} must be {called}")
-    return number
-
-
-def _bill_path(name: str, table: Mapping[str, Any]) -> str | None:
-    path = _text(name, table, "bill_path")
-    if path is not None and not BILL_PATH.fullmatch(path):
-        raise InvalidSetting(
-            VARIABLE, f"{name}: bill_path must be a path from / with {{call_id}} in it, once"
-        )
-    return path
-
-
-def _seconds(name: str, table: Mapping[str, Any], key: str) -> float | None:
-    seconds = table.get(key)
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0.01 <= seconds <= 86400:
-        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a number of seconds from 0.01 to 86400")
-    return float(seconds)
-
-
-def _timeouts(name: str, table: Mapping[str, Any], settings: Settings) -> Timeouts:
-    usual = {
-        "connect": settings.upstream_connect_timeout,
-        "first_byte": settings.upstream_first_byte_timeout,
-        "idle": settings.upstream_idle_timeout,
-        "total": settings.request_timeout,
-    }
-    own = table.get("timeouts", {})
-    if not isinstance(own, dict) or not own.keys() <= usual.keys():
-        raise InvalidSetting(VARIABLE, f"[{name}.timeouts] can give {', '.join(usual)}, each in seconds")
-    return Timeouts(**{key: _seconds(name, own, key) or seconds for key, seconds in usual.items()})
-
-
-def _fallbacks(name: str, table: Mapping[str, Any]) -> tuple[str, ...] | None:
-    listed = table.get("fallbacks")
-    if listed is None:
-        return None
-    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
-        raise InvalidSetting(VARIABLE, f"{name}: fallbacks must be a list of models' names")
-    return tuple(dict.fromkeys(listed))
-
-
-def _choices(
-    name: str, table: Mapping[str, Any], key: str, known: frozenset[str], default: frozenset[str]
-) -> frozenset[str]:
-    listed = table.get(key)
-    if listed is None:
-        return frozenset(default)
-    if not isinstance(listed, list) or not all(isinstance(item, str) and item in known for item in listed):
-        raise InvalidSetting(VARIABLE, f"{name}: {key} must be a list of some of: {', '.join(sorted(known))}")
-    return frozenset(listed)
