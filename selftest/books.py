@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # Below this a float counter in Redis is noise.
 TOLERANCE_USD = Decimal("1e-9")
 POLL_SECONDS = 0.2
-WITHIN_SECONDS = 25.0
 # What is counted and not billed cannot come right, but for the moment in which a model books later than the
 # gateway.
 TOO_MUCH_SECONDS = 4.0
@@ -61,9 +60,7 @@ def books_of(stack: Stack) -> Books:
     )
 
 
-def await_agreement(
-    stack: Stack, before: Books, within: float = WITHIN_SECONDS, *, all_whole: bool = True
-) -> str:
+def await_agreement(stack: Stack, before: Books, *, all_whole: bool = True) -> str:
     """Wait until what has been counted since `before` is what has been billed since, and say both.
 
     Where not `all_whole` the numbers of answers are left out: of one that was cut the model says that it
@@ -71,7 +68,7 @@ def await_agreement(
 
     :raises DoesNotHold: where that does not come
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + stack.settings.patience
     too_much_since: float | None = None
     while True:
         try:

@@ -12,13 +12,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 
 from selftest.progress import Progress
 from selftest.promises import PROMISES
 from selftest.report import as_json, holds, print_table
 from selftest.run import try_promises
-from selftest.settings import Settings
+from selftest.settings import PATIENCE_SECONDS, Settings
 from selftest.stack import Stack
 from selftest.verdicts import CannotRun, Promise
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
     begun = time.monotonic()
     try:
         promises = _chosen(options.only)
-        stack = Stack(settings or Settings.from_env())
+        settings = replace(settings or Settings.from_env(), patience=options.patience)
+        stack = Stack(settings)
         with Progress(len(promises)) as progress:
             verdicts = try_promises(stack, promises, progress.tell)
     except CannotRun as reason:
@@ -64,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names of the promises, try none")
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="try these alone: A,B or given several times"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for what has to come right (%(default)g)",
     )
     return parser
 

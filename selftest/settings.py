@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 
 from selftest.verdicts import CannotRun
 
+# What an operator may have switched off, so that it is not promised.
+SWITCHES = ("CIRCUIT_BREAKER", "UPSTREAM_FALLBACKS", "UPSTREAM_RETRIES")
+OFF = ("off", "0", "false", "no")
+PATIENCE_SECONDS = 25.0
+
 
 @dataclass(frozen=True)
 class Settings:
     """`own_redis_url` is a Redis that is the stack's alone, so that it may be paused and stopped, and that
-    comes back by itself. `gateway_pid` is the gateway's main process, None: the one that can be seen."""
+    comes back by itself. `gateway_pid` is the gateway's main process, None: the one that can be seen.
+    `switched_off` are those of `SWITCHES` that are off. `patience` is how long to wait for what has to come
+    right, in seconds."""
 
     gateway_url: str
     cheap_model_url: str
@@ -25,7 +32,9 @@ class Settings:
     gateway_budget: bool = False
     routing_policy: str = "prompt_length"
     threshold_chars: int = 150
+    switched_off: frozenset[str] = frozenset()
     gateway_pid: int | None = None
+    patience: float = PATIENCE_SECONDS
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -60,6 +69,7 @@ class Settings:
             gateway_budget=bool(text("GATEWAY_BUDGET_USD")),
             routing_policy=text("ROUTING_POLICY", "prompt_length"),
             threshold_chars=int(threshold),
+            switched_off=frozenset(name for name in SWITCHES if text(name).lower() in OFF),
             gateway_pid=int(pid) or None,
         )
 

@@ -17,7 +17,7 @@ from selftest.books import Books
 from selftest.client import post
 from selftest.mock import Bill, Mock
 from selftest.settings import Settings
-from selftest.verdicts import CannotRun, DoesNotHold
+from selftest.verdicts import CannotRun, DoesNotHold, NotTried
 from selftest.workers import Workers
 
 SHORT = "What is the capital of France?"
@@ -122,6 +122,13 @@ class Stack:
         finally:
             self.mend()
         self.await_models()
+
+    def require_on(self, *switches: str) -> None:
+        """
+        :raises NotTried: where one is off
+        """
+        if off := self.settings.switched_off & set(switches):
+            raise NotTried(f"{', '.join(sorted(off))}: off")
 
     def mend(self) -> None:
         """End all faults."""

@@ -4,6 +4,7 @@ namespace or on the same machine."""
 from __future__ import annotations
 
 import time
+from pathlib import PurePath
 
 import psutil
 
@@ -69,10 +70,13 @@ class Workers:
 
 def _is_gateway(process: psutil.Process) -> bool:
     try:
-        line = " ".join(process.cmdline())
+        program, *arguments = process.cmdline() or [""]
     except psutil.Error:
         return False
-    return any(mark in line for mark in MARKS)
+    # A container's init repeats the command line of the gateway's main process, which would look like its
+    # worker then.
+    is_python = PurePath(program).name.startswith("python")
+    return is_python and any(mark in " ".join(arguments) for mark in MARKS)
 
 
 def _lives(process: psutil.Process) -> bool:

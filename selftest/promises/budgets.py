@@ -16,7 +16,6 @@ BUDGET_USD = Decimal("0.0015")  # some eight long answers
 CLIENTS = 16
 REQUESTS = 64
 LONGEST_ANSWER_TOKENS = 40
-FREED_SECONDS = 20.0
 AMPLE_USD = "10"
 NO_ADMIN_KEY = "set GATEWAY_ADMIN_KEY for the stack (in .env), start it again, and run this again"
 
@@ -82,8 +81,8 @@ def require_no_hold(stack: Stack, key_id: str) -> float:
     """
     begun = time.monotonic()
     while held := _held(stack, key_id):
-        if time.monotonic() - begun > FREED_SECONDS:
-            raise DoesNotHold(f"{held} {FREED_SECONDS:g} s after the last call ended")
+        if time.monotonic() - begun > stack.settings.patience:
+            raise DoesNotHold(f"{held} {stack.settings.patience:g} s after the last call ended")
         time.sleep(0.2)
     return time.monotonic() - begun
 

@@ -17,7 +17,6 @@ PAUSE_SECONDS = 3.0
 BEFORE_SECONDS = 0.7  # of traffic before something happens, so that requests are in work then
 AFTER_SECONDS = 1.5
 BACK_SECONDS = 60.0
-READY_SECONDS = 30.0
 SLOWEST_SECONDS = 10.0
 KILLS = 2
 
@@ -99,7 +98,7 @@ def _require_served(stack: Stack, trial: Trial, result: Result, before: Books) -
     slow = f"a request took {result.slowest:.1f} s"
     trial.expect(result.slowest <= SLOWEST_SECONDS, slow)
     agreed = await_agreement(stack, before)
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + stack.settings.patience
     while (ready := stack.get("/readyz")).status_code != 200:
         if time.monotonic() > deadline:
             raise DoesNotHold(f"/readyz is still {ready.status_code}: {ready.text[:80].strip()}")

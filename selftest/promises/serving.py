@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from selftest.books import await_agreement, books_of
 from selftest.stack import CHAT, SHORT, Stack
-from selftest.traffic import mixed
+from selftest.traffic import CLIENTS, mixed
 from selftest.verdicts import NotTried, Promise, Trial
 
 WORD = "lorem "
@@ -47,13 +48,14 @@ def length_chooses(stack: Stack, trial: Trial) -> str:
     longest_short = (WORD * limit)[:limit]
     cases = [(longest_short, "CheapModel")] if limit else []
     cases += [(longest_short + "x", "ExpensiveModel"), (longest_short + WORD * 20, "ExpensiveModel")]
-    for content, model in cases * 4:
-        for stream in (False, True):
-            answer = stack.chat(content, stream=stream)
-            trial.times += 1
-            told = f"{len(content)} characters: {answer.code} by {answer.model or 'nobody'}"
-            trial.expect(answer.looks_whole and answer.model == model, told)
-            trial.expect(answer.text.startswith(f"{model}:"), f"{told}, who says {answer.text[:30]!r}")
+    requests = [(content, model, stream) for content, model in cases * 4 for stream in (False, True)]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda asked: stack.chat(asked[0], stream=asked[2]), requests))
+    trial.times = len(answers)
+    for (content, model, _), answer in zip(requests, answers, strict=True):
+        told = f"{len(content)} characters: {answer.code} by {answer.model or 'nobody'}"
+        trial.expect(answer.looks_whole and answer.model == model, told)
+        trial.expect(answer.text.startswith(f"{model}:"), f"{told}, who says {answer.text[:30]!r}")
     return f"up to {limit} characters CheapModel, from {limit + 1} on ExpensiveModel"
 
 
