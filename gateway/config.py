@@ -127,6 +127,7 @@ class Settings:
         # In a container the gateway listens to all, and GATEWAY_BIND says who can reach that.
         reachable = bind if env.text("GATEWAY_BIND") else listen.rpartition(":")[0].strip("[]")
         read_timeout = env.number("UPSTREAM_READ_TIMEOUT_SECONDS", 300.0, 0.01, 3600)
+        max_request_bytes = env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31)
         require_keys = env.switch("GATEWAY_REQUIRE_KEYS", default=False)
         network_address = None if require_keys or _is_loopback(reachable) else reachable
         model_overrides = (
@@ -179,8 +180,10 @@ class Settings:
                 open_seconds=env.number("CIRCUIT_OPEN_SECONDS", 2.0, 0.01, 600),
             ),
             retry_budget_percent=env.integer("RETRY_BUDGET_PERCENT", 20, 0, 100),
-            max_request_bytes=env.integer("MAX_REQUEST_BYTES", 32 * 2**20, 1, 2**31),
-            max_body_bytes_in_work=env.integer("MAX_BODY_BYTES_IN_WORK", 256 * 2**20, 1, 2**40),
+            max_request_bytes=max_request_bytes,
+            max_body_bytes_in_work=env.integer(
+                "MAX_BODY_BYTES_IN_WORK", max(256 * 2**20, max_request_bytes), max_request_bytes, 2**40
+            ),
             max_requests_in_work=env.integer("MAX_REQUESTS_IN_WORK", 2000, 1, 100_000),
             max_queued_requests=env.integer("MAX_QUEUED_REQUESTS", 100, 0, 100_000),
             queue_timeout=env.number("QUEUE_TIMEOUT_SECONDS", 1.0, 0.01, 600),

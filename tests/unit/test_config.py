@@ -323,6 +323,13 @@ def test_a_providers_key_is_not_listened_to_from_the_network_without_saying_who_
     assert Settings.from_env(keyed | {"GATEWAY_BIND": "127.0.0.1"}).listen == "0.0.0.0:8080"
 
 
+def test_there_is_room_for_the_largest_body() -> None:
+    large = {"MAX_REQUEST_BYTES": str(2**30)}
+    assert Settings.from_env(large).max_body_bytes_in_work == 2**30
+    with pytest.raises(InvalidSetting, match="^MAX_BODY_BYTES_IN_WORK: "):
+        Settings.from_env(large | {"MAX_BODY_BYTES_IN_WORK": str(2**30 - 1)})
+
+
 def test_docker_compose_passes_every_setting_on() -> None:
     root = Path(__file__).parents[2]
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', (root / "gateway" / "config.py").read_text()))
