@@ -326,7 +326,7 @@ def test_a_providers_key_is_not_listened_to_from_the_network_without_saying_who_
 def test_there_is_room_for_the_largest_body() -> None:
     large = {"MAX_REQUEST_BYTES": str(2**30)}
     assert Settings.from_env(large).max_body_bytes_in_work == 2**30
-    with pytest.raises(InvalidSetting, match="^MAX_BODY_BYTES_IN_WORK: "):
+    with pytest.raises(InvalidSetting, match=r"^MAX_BODY_BYTES_IN_WORK: "):
         Settings.from_env(large | {"MAX_BODY_BYTES_IN_WORK": str(2**30 - 1)})
 
 
