@@ -7,6 +7,7 @@ import sys
 from gateway.config import Settings
 from gateway.environment import InvalidSetting
 from gateway.logs import logging_config
+from gateway.open_files import allow_open_files, connections_wanted, connections_within, files_wanted
 
 try:
     settings = Settings.from_env()
@@ -16,13 +17,28 @@ except InvalidSetting as error:
 bind = settings.listen
 workers = settings.web_concurrency
 worker_class = "gateway.worker.GatewayWorker"
-worker_connections = 2000
+open_files = allow_open_files(files_wanted(settings))
+worker_connections = connections_within(open_files, settings)
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 keepalive = settings.client_keepalive
 timeout = 60
 graceful_timeout = settings.shutdown_timeout
 control_socket_disable = True
 logconfig_dict = logging_config(settings.log_level)
+
+
+def on_starting(server):  # type: ignore[no-untyped-def]
+    """Say so where the system does not allow what the settings promise."""
+    if worker_connections < connections_wanted(settings):
+        server.log.warning(
+            "each worker may open %d files, but MAX_REQUESTS_IN_WORK=%d needs %d: it takes %d connections at "
+            "a time instead of %d; raise the limit of open files (ulimit -n) or lower MAX_REQUESTS_IN_WORK",
+            open_files,
+            settings.max_requests_in_work,
+            files_wanted(settings),
+            worker_connections,
+            connections_wanted(settings),
+        )
 
 
 def on_exit(server):  # type: ignore[no-untyped-def]
@@ -35,6 +51,10 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Have each worker watch the models file and the keys, and look after the ledger."""
+    from gunicorn.http.unreader import SocketUnreader
+
+    # What is read ahead of a body is counted nowhere, so it has to be little: usually up to 1 MiB.
+    SocketUnreader.max_body_chunk = 65536
     worker.wsgi.extensions["gateway"].start()
 
 

@@ -1,0 +1,150 @@
+"""Request bodies: read within a time and within the bytes that a worker may have in work, and parsed so that
+big ones hold up nobody.
+
+There is no least rate: a slow client holds a connection until the time is over, and of the bytes only those
+that it has sent. What is declared is never reserved, or a few clients could reserve all without sending it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from io import BytesIO
+from typing import Any, TypeVar
+
+import gevent
+from flask import Response, after_this_request, request
+from gevent.threadpool import ThreadPool
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from gateway.errors import InvalidRequest, RequestTimeout, WorkerStopping
+from gateway.overload import Slot, Slots
+from gateway.schema.base import ModelRequest
+
+# Of each body so much is not counted, so that big ones never stand in the way of the usual ones.
+UNCOUNTED_BYTES = 16 * 1024
+READ_BYTES = 256 * 1024
+# From here on parsing may take so long that others would feel it.
+BIG_BYTES = 256 * 1024
+SWITCH_SECONDS = 0.001
+
+Parsed = TypeVar("Parsed")
+
+
+class Bodies:
+    """The bodies of a worker's requests: each may take `timeout` seconds to come, and those over
+    `UNCOUNTED_BYTES` take `room`, a byte a slot, until their requests have been answered to the end."""
+
+    def __init__(self, timeout: float, room: Slots) -> None:
+        self._timeout = timeout
+        self._room = room
+
+    @cached_property
+    def _parser(self) -> ThreadPool:
+        # One thread: big bodies wait for each other, and so does the memory that parsing takes. The event
+        # loop, which goes on meanwhile, need not wait for it any longer than this each time.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        return ThreadPool(1)
+
+    def parsed(self, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """What `parse` makes of the body of the request in work; of a big one in a thread, where it must not
+        touch the request.
+
+        :raises GatewayError: what `read` and `parse` raise
+        """
+        body = self.read()
+        if len(body) < BIG_BYTES:
+            return parse(body)
+        try:
+            parsed: Parsed = self._parser.apply(_measured, (parse, body))
+        except gevent.GreenletExit:
+            raise WorkerStopping from None
+        return parsed
+
+    def read(self) -> bytes:
+        """The body of the request in work.
+
+        :raises RequestTimeout: when it has not come whole in time
+        :raises Overloaded: when there is no room for it
+        :raises InvalidRequest: when it ends early or its chunks are malformed
+        :raises RequestEntityTooLarge: when it is over the limit
+        :raises WorkerStopping: when there is no time left to wait for it
+        """
+        length, most = request.content_length, request.max_content_length
+        if length is not None and most is not None and length > most:
+            raise RequestEntityTooLarge
+        broken = InvalidRequest("The request body ended early or is malformed.")
+        taken = _Room(self._room)
+        try:
+            with gevent.Timeout(self._timeout, self._late()):
+                body = _received(request.environ["wsgi.input"], length, most, taken)
+            if len(body) < (length or 0):
+                raise broken
+        except (OSError, ParseException) as error:
+            taken.free()
+            raise broken from error
+        except gevent.GreenletExit:
+            taken.free()
+            raise WorkerStopping from None
+        except BaseException:
+            taken.free()
+            raise
+        taken.free_when_answered()
+        return body
+
+    def _late(self) -> RequestTimeout:
+        return RequestTimeout(f"The request body did not arrive within {self._timeout:g} seconds.")
+
+
+class _Room:
+    """What one body has taken of the room that bodies share."""
+
+    def __init__(self, room: Slots) -> None:
+        self.size = UNCOUNTED_BYTES
+        self._room = room
+        self._slots: list[Slot] = []
+
+    def double(self) -> None:
+        """
+        :raises Overloaded: when there is no room
+        """
+        self._slots.append(self._room.take(self.size))
+        self.size *= 2
+
+    def free(self) -> None:
+        for slot in self._slots:
+            slot.free()
+
+    def free_when_answered(self) -> None:
+        if self._slots:
+            after_this_request(self._free_on_close)
+
+    def _free_on_close(self, response: Response) -> Response:
+        response.call_on_close(self.free)
+        return response
+
+
+def _received(source: Any, length: int | None, most: int | None, room: _Room) -> bytes:
+    """All that comes, up to `length` where that is known; less where the client ends early."""
+    received = BytesIO()
+    while length is None or received.tell() < length:
+        if received.tell() == room.size:
+            room.double()
+        wanted = min(room.size - received.tell(), READ_BYTES)
+        piece = source.read(wanted if length is None else min(wanted, length - received.tell()))
+        if not piece:
+            break
+        received.write(piece)
+        if most is not None and received.tell() > most:
+            raise RequestEntityTooLarge
+    return received.getvalue()
+
+
+def _measured(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
+    """What `parse` makes of a body, with what is remembered of it once it has been worked out."""
+    parsed = parse(body)
+    if isinstance(parsed, ModelRequest):
+        _ = parsed.prompt_tokens, parsed.user_characters, parsed.capabilities
+    return parsed
