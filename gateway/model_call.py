@@ -192,7 +192,8 @@ class ModelCall:
 
     def _failed(self, error: UpstreamError, *, was_sent: bool) -> Unanswered:
         self.attempt.end(error.provider_status or error.status, None if error.provider_status else error.code)
-        usage, ask_bill = error.usage, False
+        usage = error.usage
+        ask_bill = usage is not None and usage.estimated
         if usage is None:
             # What a provider bills that said nothing, only it can know; without asking it, that is nothing.
             ask_bill = error.characters is not None or (was_sent and isinstance(error, UpstreamTimeout))

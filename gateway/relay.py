@@ -98,7 +98,7 @@ class Relay:
         still answer instead, and the client can get a proper error status. What has come is passed on after
         `HOLD_SECONDS` all the same, lest the client take a model that thinks for a dead one.
 
-        :raises UpstreamError: when it ends or fails before that; `usage` and `characters` tell its bill
+        :raises UpstreamError: when it ends or fails before that; its `usage` is what it will bill
         :raises ClientLeft: when there is nobody to wait for any more
         """
         try:
@@ -108,9 +108,7 @@ class Relay:
             self._settled = True  # there is no answer to bill; the caller counts the failure
             self._stream.close()
             if isinstance(failure, UpstreamError):
-                failure.usage = self._reader.usage
-                # Who has said 200 bills the prompt, but for one who says that nothing came of it.
-                failure.characters = None if self._reader.failed else 0
+                failure.usage = self._usage()  # who has said 200 bills at least the prompt
             raise
         self._exchange.time_to_first_token = time.monotonic() - self._exchange.started
 

@@ -18,8 +18,9 @@ from gateway.ledger.ledger import Ledger
 from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import passage
 from gateway.prices import TokenPrice
-from gateway.relay import Relay
+from gateway.relay import ProviderSaidFailed, Relay
 from gateway.router import Route
+from gateway.schema.base import ModelRequest
 from gateway.schema.chat import parse_chat_request
 from gateway.sse import Event, EventReader
 from gateway.upstream import AnswerStream
@@ -93,25 +94,34 @@ class RelaySetting:
     model: Model = CHEAP
 
     def __post_init__(self) -> None:
+        body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
+        self.set_up(parse_chat_request(json.dumps(body).encode()))
+
+    def set_up(self, asked: ModelRequest) -> None:
+        """Build the relay of one request."""
         self.journal: list[str] = []
         self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
         self.ledger = FakeLedger(self.journal, self.ledger_fails)
-        self.exchange = Exchange("id", "POST", "/v1/chat/completions")
+        self.exchange = Exchange("id", "POST", f"/v1{asked.api.path}")
         route = Route(self.model, "prompt_length", "short", EXPENSIVE)
         self.attempt = Attempt(route, Reservation(Call(self.model.name, EXPENSIVE.name, 0)))
         self.exchange.attempts.append(self.attempt)
-        body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, **self.fields}
-        chat = parse_chat_request(json.dumps(body).encode())
-        way = passage(chat, self.model)
-        self.relay = Relay(self.exchange, self.attempt, way, self.stream, self.ledger, None)
+        self.way = passage(asked, self.model)
+        self.relay = Relay(self.exchange, self.attempt, self.way, self.stream, self.ledger, None)
 
     def start(self) -> RelaySetting:
         self.relay.await_content()
         return self
 
     def run(self) -> bytes:
-        """All that the client gets; a server closes what it has iterated."""
-        self.start()
+        """All that the client gets; a server closes what it has iterated. An answer that fails before its
+        content is billed and told as if there were nobody else to ask."""
+        try:
+            self.start()
+        except UpstreamError as failure:
+            assert failure.usage is not None
+            self.attempt.settle(self.ledger, failure.usage, answered=False, failed=True)
+            return failure.told if isinstance(failure, ProviderSaidFailed) else self.way.error(failure)
         sent = b""
         for piece in self.relay:
             self.journal.append("send")

@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.apis import Api
-from gateway.exchange import Exchange
-from gateway.ledger.reservation import Call, Reservation
-from gateway.passage import passage
-from gateway.relay import Relay
-from gateway.router import Route
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.responses import parse_responses_request
-from tests.support.fakes import EXPENSIVE, PROMPT, FakeLedger, FakeStream, RelaySetting
+from tests.support.fakes import PROMPT, RelaySetting
 
 MESSAGES = [{"role": "user", "content": PROMPT}]
 # What makes an answer whole.
@@ -44,15 +39,7 @@ class NativeRelaySetting(RelaySetting):
     api: Api = Api.MESSAGES
 
     def __post_init__(self) -> None:
-        self.journal = []
-        self.stream = FakeStream(self.steps, self.journal, self.finish_fails)
-        self.ledger = FakeLedger(self.journal, self.ledger_fails)
-        self.exchange = Exchange("id", "POST", f"/v1{self.api.path}")
-        self.exchange.reservation = Reservation(Call(self.model.name, EXPENSIVE.name, 0))
-        self.exchange.route = Route(self.model, "prompt_length", "short", EXPENSIVE)
-        asked = short_request(self.api, stream=True)
-        way = passage(asked, self.model)
-        self.relay = Relay(self.exchange, way, self.stream, self.ledger, None)
+        self.set_up(short_request(self.api, stream=True))
 
 
 def events_of(sent: bytes) -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ def end_of(api: Api, delivered: bytes) -> str:
     if last["type"] == "error":
         told = last["error"]
         assert told["type"] == "api_error" if api is Api.MESSAGES else told["code"] == "upstream_error"
-        assert b"\nevent: error\ndata: " in delivered
+        assert b"\nevent: error\ndata: " in b"\n" + delivered
         return "error"
     if last["type"] == "response.failed":
         return "failed"
