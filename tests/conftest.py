@@ -32,6 +32,17 @@ hypothesis.settings.load_profile("suite")
 StartGateway = Callable[..., "GatewayUnderTest"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of a file stay together, as they share a gateway; so do
+    all that count what a stack does which is the same for every process."""
+    shared = set()
+    if os.environ.get("GATEWAY_URL"):
+        shared = {item.path for item in items if "stack" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if item.path in shared else item.path.stem))
+
+
 @dataclass(frozen=True)
 class GatewayUnderTest(Stack):
     """A gateway process of a test's own, with counters of its own, before shared mock models."""
@@ -68,10 +79,14 @@ def model_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
 
 @pytest.fixture(scope="module")
 def start_gateway(
-    redis_url: str, model_urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    model_urls: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[StartGateway]:
-    """Starts gateways with the given environment variables; the counters begin at zero, and are shared by
-    those that are started with the same `REDIS_KEY_PREFIX`."""
+    """Starts gateways with the given environment variables, beside those in the module's `SETTINGS`; the
+    counters begin at zero, and are shared by those that are started with the same `REDIS_KEY_PREFIX`."""
+    usual: dict[str, str] = getattr(request.module, "SETTINGS", {})
     logs = tmp_path_factory.mktemp("gateway")
     prefixes: dict[str, Stack] = {}
     services: list[Service] = []
@@ -84,6 +99,7 @@ def start_gateway(
                 "REDIS_KEY_PREFIX": prefix,
                 "CHEAP_MODEL_URL": f"{model_urls['CheapModel']}/v1",
                 "EXPENSIVE_MODEL_URL": f"{model_urls['ExpensiveModel']}/v1",
+                **usual,
                 **settings,
             }
             service = started.enter_context(running_gateway(logs, **environ))

@@ -29,8 +29,10 @@ from tests.support.mix import (
 )
 from tests.support.processes import running_model
 from tests.support.prompts import prompts
-from tests.support.stack import MODELS, Bill
+from tests.support.stack import MODELS, ONE_CALL, Bill
 from tests.support.wire import post
+
+SETTINGS = ONE_CALL
 
 SEED = 3
 REQUESTS = 5000

@@ -16,7 +16,9 @@ from gateway.timeouts import Deadline
 from gateway.upstream import Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
-from tests.support.stack import SHORT
+from tests.support.stack import ONE_CALL, SHORT
+
+SETTINGS = ONE_CALL
 
 HALF = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris is t'
 WHOLE_WITHOUT_END = HALF + b'he"}}], "usage": {"prompt_tokens": 20, "completion_tokens": 3}}'

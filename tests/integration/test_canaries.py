@@ -35,8 +35,11 @@ from tests.support.canary_traffic import (
 )
 from tests.support.echo import WAYS, EchoProvider, echoing_provider
 from tests.support.processes import ROOT
+from tests.support.stack import ONE_CALL
 from tests.support.waiting import eventually
 from tests.support.wire import connected, head, post
+
+SETTINGS = ONE_CALL
 
 
 @dataclass(frozen=True)

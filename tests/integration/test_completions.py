@@ -10,7 +10,9 @@ import requests
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import Service, running_model
 from tests.support.recorder import recording_provider
-from tests.support.stack import LONG, SHORT
+from tests.support.stack import LONG, ONE_CALL, SHORT
+
+SETTINGS = ONE_CALL
 
 FAULT = "X-Mock-Fault"
 

@@ -14,8 +14,10 @@ import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.spending import ADMIN_KEY, create_key
-from tests.support.stack import LONG, SHORT
+from tests.support.stack import LONG, ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 FAULT = "X-Mock-Fault"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}

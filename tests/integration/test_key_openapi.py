@@ -20,7 +20,10 @@ from tests.support.own_stack import own_gateway
 from tests.support.processes import RedisServer
 from tests.support.refusals import ROUTES, Route, is_messages_path
 from tests.support.spending import ADMIN_KEY, create_key
+from tests.support.stack import ONE_CALL
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 pytestmark = pytest.mark.heavy
 

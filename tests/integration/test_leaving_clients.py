@@ -12,8 +12,10 @@ import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import running_model
-from tests.support.stack import SHORT
+from tests.support.stack import ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 pytestmark = pytest.mark.heavy
 

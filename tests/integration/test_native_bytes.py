@@ -13,7 +13,9 @@ from tests.support.echo import echoing_provider
 from tests.support.native import events_of, final_usage
 from tests.support.native_stack import APIS, body_of, models_file
 from tests.support.scripted import scripted_provider
-from tests.support.stack import MODELS
+from tests.support.stack import MODELS, ONE_CALL
+
+SETTINGS = ONE_CALL
 
 pytestmark = pytest.mark.heavy
 

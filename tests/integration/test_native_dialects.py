@@ -17,9 +17,11 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.native import LAST_EVENTS, events_of, final_usage
 from tests.support.native_stack import APIS, KINDS, Native, body_of, models_file
 from tests.support.processes import running_model
-from tests.support.stack import MODELS, SHORT, Bill
+from tests.support.stack import MODELS, ONE_CALL, SHORT, Bill
 from tests.support.waiting import eventually
 from tests.support.wire import post
+
+SETTINGS = ONE_CALL
 
 pytestmark = pytest.mark.heavy
 

@@ -21,8 +21,10 @@ from gateway.upstream import Answer, AnswerStream, Refusal, Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
 from tests.support.sse import events_of, text_of
-from tests.support.stack import SHORT
+from tests.support.stack import ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 EVENTS = (
     b'data: {"choices": [{"index": 0, "delta": {"content": "Paris."}, "finish_reason": "stop"}]}\n\n'

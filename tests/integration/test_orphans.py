@@ -14,8 +14,10 @@ import requests
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import ROOT
 from tests.support.spending import ADMIN_KEY, create_key
-from tests.support.stack import SHORT
+from tests.support.stack import ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 SLOW = {"X-Mock-Fault": "slow=4"}
 

@@ -21,8 +21,10 @@ from gateway.ledger.totals import MODEL_COUNTERS, REPORTED_USD, ModelCounters, T
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import RedisServer
 from tests.support.proxy import TcpProxy, tcp_proxy
-from tests.support.stack import LONG, MODELS, SHORT
+from tests.support.stack import LONG, MODELS, ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 OF_PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"

@@ -12,8 +12,10 @@ import pytest
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import running_model
 from tests.support.sse import events_of, text_of
-from tests.support.stack import LONG, SHORT
+from tests.support.stack import LONG, ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+SETTINGS = ONE_CALL
 
 FAULT = "X-Mock-Fault"
 STREAM = {"messages": [{"role": "user", "content": SHORT}], "stream": True}

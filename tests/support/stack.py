@@ -10,6 +10,8 @@ import redis
 import requests
 
 MODELS = ("CheapModel", "ExpensiveModel")
+# Settings of a gateway that makes one call for each request, whatever becomes of it: for tests of that call.
+ONE_CALL = {"UPSTREAM_RETRIES": "0", "UPSTREAM_FALLBACKS": "off", "CIRCUIT_BREAKER": "off"}
 SHORT = "What is the capital of France?"
 LONG = (
     "Explain the concept of quantum entanglement and its implications for modern computing. "
