@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -79,7 +80,12 @@ def test_an_answer_says_how_it_came_about(gateway: GatewayUnderTest) -> None:
     assert answer.headers["X-Gateway-Model"] == "CheapModel"
     assert answer.headers["X-Gateway-Policy"] == "prompt_length"
     assert answer.headers["X-Gateway-Reason"] == "30 characters, at most 150"
-    assert answer.headers["X-Gateway-Attempts"] == "1"
+    attempt = re.fullmatch(
+        r"CheapModel;status=200;duration_ms=(\d+\.\d);cost_usd=(\S+)", answer.headers["X-Gateway-Attempts"]
+    )
+    assert attempt is not None
+    assert 0 < float(attempt[1]) < 5000
+    assert attempt[2] == answer.headers["X-Gateway-Cost-Usd"]
     assert answer.headers["X-Gateway-Cost-Usd"] == "0.000005"
 
 
