@@ -8,6 +8,7 @@ import uuid
 from flask import Flask, Response, g, request
 
 from gateway.apis import Api
+from gateway.body import Bodies
 from gateway.catalog_watch import CatalogWatch
 from gateway.circuit_board import CircuitBoard
 from gateway.circuits import Circuits
@@ -72,6 +73,7 @@ def create_app(
         upstream=upstream,
         key_store=key_store,
         keys=keys,
+        bodies=Bodies(settings.request_body_timeout, Slots(settings.max_body_bytes_in_work, *queue)),
         slots=Slots(settings.max_requests_in_work, *queue),
         model_slots=ModelSlots(*queue),
         circuits=Circuits(settings.circuit_rules, CircuitBoard(client, Names(settings.redis_key_prefix))),

@@ -54,7 +54,7 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     from gunicorn.http.unreader import SocketUnreader
 
     # What is read ahead of a body is counted nowhere, so it has to be little: usually up to 1 MiB.
-    SocketUnreader.max_body_chunk = 65536
+    SocketUnreader.max_body_chunk = 65536  # type: ignore[attr-defined] # newer than the stubs
     worker.wsgi.extensions["gateway"].start()
 
 

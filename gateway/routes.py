@@ -21,7 +21,7 @@ from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
-from gateway.serve import authenticated, limits_of_request, read_body, serve
+from gateway.serve import authenticated, limits_of_request, serve
 from gateway.stopping import refuse_when_stopping, service_stops
 from gateway.upstream import Answer
 from gateway.wiring import gateway
@@ -75,7 +75,7 @@ def count_tokens() -> Response:
     settings = gateway().settings
     catalog = gateway().catalogs.current.only(authenticated().models)
     limits = limits_of_request()
-    asked = parse_messages_request(read_body(settings.request_body_timeout))
+    asked = gateway().bodies.parsed(parse_messages_request)
     try:
         route = choose(asked, catalog, settings.routing_threshold_chars)
     except ContextTooLong:  # which is what a client may want to know

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import gevent
 from flask import Response, g, request
-from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from gateway.admission import Admissions
 from gateway.client import waited_for
-from gateway.errors import InvalidRequest, RequestTimeout, WorkerStopping
 from gateway.exchange import Exchange
 from gateway.forwarding import Forwarding
 from gateway.keys.authentication import authenticate
@@ -32,7 +28,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
 
     tenant = authenticated()
     limits = limits_of_request()
-    asked = parse(read_body(settings.request_body_timeout))
+    asked = parts.bodies.parsed(parse)
     exchange.stream = asked.stream
     catalog = parts.catalogs.current.only(tenant.models)
     with waited_for(exchange, connection):
@@ -73,29 +69,3 @@ def limits_of_request() -> RequestLimits:
         timeout=settings.request_timeout,
         max_cost=settings.max_request_cost,
     )
-
-
-def read_body(timeout: float) -> bytes:
-    """The request's body.
-
-    :raises RequestTimeout: when it has not come whole within `timeout` seconds
-    :raises InvalidRequest: when it ends early or its chunks are malformed
-    :raises RequestEntityTooLarge: when it is over the limit
-    :raises WorkerStopping: when there is no time left to wait for it
-    """
-    late = RequestTimeout(f"The request body did not arrive within {timeout:g} seconds.")
-    broken = InvalidRequest("The request body ended early or is malformed.")
-    try:
-        with gevent.Timeout(timeout, late):
-            body = request.get_data(cache=False)
-            # Werkzeug stops in silence at the limit of a chunked body, and where the client stops early.
-            beyond_limit = request.environ["wsgi.input"].read(1)
-    except (OSError, ParseException, ClientDisconnected) as error:
-        raise broken from error
-    except gevent.GreenletExit:
-        raise WorkerStopping from None
-    if beyond_limit:
-        raise RequestEntityTooLarge
-    if len(body) < (request.content_length or 0):
-        raise broken
-    return body

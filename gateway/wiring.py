@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
+from gateway.body import Bodies
 from gateway.cache_share import CacheShares
 from gateway.catalog_watch import CatalogWatch
 from gateway.circuits import Circuits
@@ -30,6 +31,7 @@ class Gateway:
     upstream: Upstream
     key_store: KeyStore
     keys: KeyRing
+    bodies: Bodies
     slots: Slots
     model_slots: ModelSlots
     circuits: Circuits

@@ -17,7 +17,6 @@ from gateway.keys.key_fields import InvalidField, read_changes, read_name, read_
 from gateway.keys.key_view import Owner, key_view, key_views, new_key_view, owner_view
 from gateway.ledger.key_store import KeyStore
 from gateway.schema.base import parse_body
-from gateway.serve import read_body
 from gateway.wiring import gateway
 
 USUAL_PAGE = 100
@@ -132,7 +131,7 @@ def _store() -> KeyStore:
 
 def _body() -> dict[str, Any]:
     """The body's values, amounts as they are written."""
-    body = parse_body(read_body(gateway().settings.request_body_timeout))
+    body = gateway().bodies.parsed(parse_body)
     values = dict(body.values)
     if isinstance(values.get("budget_usd"), float):
         start, end = body.spans["budget_usd"]
