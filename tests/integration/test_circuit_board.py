@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import redis
 from gateway.circuit import CircuitRules, Opening
 from gateway.circuit_board import CircuitBoard
 from gateway.circuits import Circuits
+from gateway.errors import LedgerUnavailable
 from gateway.ledger.connection import connect
 from gateway.ledger.names import Names
 from tests.support.circuit_workers import OPEN_SECONDS, CircuitWorker, circuit_workers
@@ -194,19 +196,29 @@ def cluster_of_one(tmp_path: Path) -> Iterator[RedisServer]:
         server.kill()
 
 
-def board_of(url: str, prefix: str) -> tuple[Circuits, CircuitBoard]:
+def board_of(url: str, prefix: str, *, lease: float = 60.0) -> tuple[Circuits, CircuitBoard]:
     """Those of a worker whose greenlets the test itself stands in for."""
-    board = CircuitBoard(connect(url, 1), Names(prefix), patience=1)
+    board = CircuitBoard(connect(url, 1), Names(prefix), patience=1, lease=lease)
     circuits = Circuits(CircuitRules(failures=1, open_seconds=60), board)
     board.attach(circuits, lambda: MODELS)
     return circuits, board
 
 
-def test_with_a_prefix_in_braces_a_cluster_takes_it_all(cluster_of_one: RedisServer) -> None:
-    (first, teller), (second, follower) = (board_of(cluster_of_one.url, "{gateway}") for _ in range(2))
-    permit = first.permit("m")
+def fail(circuits: Circuits, model: str) -> None:
+    permit = circuits.permit(model)
     assert permit is not None
     permit.failed()
+
+
+def follow(board: CircuitBoard) -> None:
+    """Until its connection is cut."""
+    with pytest.raises(LedgerUnavailable):
+        board.follow()
+
+
+def test_with_a_prefix_in_braces_a_cluster_takes_it_all(cluster_of_one: RedisServer) -> None:
+    (first, teller), (second, follower) = (board_of(cluster_of_one.url, "{gateway}") for _ in range(2))
+    fail(first, "m")
     assert teller.take_probe("m", 1)
     teller.free_probe("m")
     teller.tell_all()
@@ -217,9 +229,7 @@ def test_with_a_prefix_in_braces_a_cluster_takes_it_all(cluster_of_one: RedisSer
 
 def test_a_look_at_redis_does_not_undo_what_it_has_not_been_told_yet(server: RedisServer) -> None:
     circuits, board = board_of(server.url, "untold")
-    permit = circuits.permit("model-0")
-    assert permit is not None
-    permit.failed()
+    fail(circuits, "model-0")
     board.look()
     assert circuits.state("model-0") == "open"
     board.tell_all()
@@ -230,9 +240,7 @@ def test_a_look_at_redis_does_not_undo_what_it_has_not_been_told_yet(server: Red
 
 def test_what_redis_keeps_goes_some_time_after_the_model_may_be_tried(server: RedisServer) -> None:
     circuits, board = board_of(server.url, "kept")
-    permit = circuits.permit("model-0")
-    assert permit is not None
-    permit.failed()
+    fail(circuits, "model-0")
     board.tell_all()
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         assert json.loads(client.get("kept:circuit:model-0"))["failed_probes"] == 0
@@ -241,3 +249,47 @@ def test_what_redis_keeps_goes_some_time_after_the_model_may_be_tried(server: Re
         board.tell("model-0", None)
         board.tell_all()
         assert client.keys("kept:*") == []
+
+
+def test_whoever_tells_how_the_try_went_leaves_the_next_one_to_anybody(server: RedisServer) -> None:
+    (_, first), (_, second) = (board_of(server.url, "over") for _ in range(2))
+    for opening in (Opening("again", time.monotonic() + 1, 1), None):
+        assert first.take_probe("m", 60)
+        assert not second.take_probe("m", 60)
+        first.tell("m", opening)
+        first.tell_all()
+        assert second.take_probe("m", 60)
+        second.free_probe("m")
+        second.tell_all()
+
+
+def test_a_worker_that_has_lost_its_try_does_not_end_that_of_another(server: RedisServer) -> None:
+    (_, late), (_, second) = board_of(server.url, "late", lease=0.01), board_of(server.url, "late")
+    assert late.take_probe("m", 60)
+    assert eventually(lambda: second.take_probe("m", 60))
+    late.free_probe("m")
+    late.tell_all()
+    assert not board_of(server.url, "late")[1].take_probe("m", 60)
+
+
+def test_what_a_worker_has_not_told_yet_outlives_what_others_tell(server: RedisServer) -> None:
+    (circuits, board), (_, other) = (board_of(server.url, "both") for _ in range(2))
+    following = threading.Thread(target=follow, args=(board,))
+    following.start()
+    try:
+        with redis.Redis.from_url(server.url, decode_responses=True) as client:
+            assert eventually(lambda: dict(client.pubsub_numsub("both:circuits")) == {"both:circuits": 1})
+            fail(circuits, "model-0")
+            other.tell("model-0", None)
+            other.tell("model-1", Opening("other", time.monotonic() + 60))
+            other.tell_all()
+            assert eventually(lambda: circuits.state("model-1") == "open")  # so that all has been heard
+            assert circuits.state("model-0") == "open"
+            board.tell_all()
+            other.tell("model-0", None)
+            other.tell_all()
+            assert eventually(lambda: circuits.state("model-0") == "closed")
+    finally:
+        with redis.Redis.from_url(server.url) as client:
+            client.client_kill_filter(_type="pubsub")
+        following.join()
