@@ -11,7 +11,8 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
@@ -34,13 +35,12 @@ def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
         for promise in PROMISES:
             print(f"{promise.name:<16} {promise.text}")
         return HOLDS
-    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C, so that the stack is left as it was
     begun = time.monotonic()
     try:
         promises = _chosen(options.only)
         settings = replace(settings or Settings.from_env(), patience=options.patience)
         stack = Stack(settings)
-        with Progress(len(promises)) as progress:
+        with _stoppable(), Progress(len(promises)) as progress:
             verdicts = try_promises(stack, promises, progress.tell)
     except CannotRun as reason:
         print(f"selftest: {reason}", file=sys.stderr)
@@ -89,5 +89,15 @@ def _chosen(only: Sequence[str] | None) -> list[Promise]:
     return [promise for promise in PROMISES if not names or promise.name in names]
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C in the block, so that the stack is left as it was."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

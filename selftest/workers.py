@@ -70,9 +70,14 @@ class Workers:
 
 def _is_gateway(process: psutil.Process) -> bool:
     try:
-        program, *arguments = process.cmdline() or [""]
+        return is_gateway_command(process.cmdline())
     except psutil.Error:
         return False
+
+
+def is_gateway_command(command: list[str]) -> bool:
+    """Whether it is the command line of a gateway's process, of the main one or of a worker."""
+    program, *arguments = command or [""]
     # A container's init repeats the command line of the gateway's main process, which would look like its
     # worker then.
     is_python = PurePath(program).name.startswith("python")

@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 import requests
 
+from selftest.cli import main
 from selftest.promises import PROMISES
+from selftest.settings import Settings
 from tests.support.defects import DEFECTS, defective_gateway
 from tests.support.processes import ROOT, RedisServer, Service, redis_server, running_gateway, running_model
 from tests.support.waiting import eventually
 
 ADMIN_KEY = "selftest-admin-key"
 AT_MOST_SECONDS = 180
+PATIENCE = "4"
 
 pytestmark = pytest.mark.heavy
 
@@ -64,8 +67,17 @@ def healthy(around: Around, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield gateway
 
 
+@pytest.fixture(scope="module")
+def defective(around: Around, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
+    """A gateway that has the defect whose name is in the file."""
+    folder = tmp_path_factory.mktemp("defective")
+    switch = folder / "defect"
+    with defective_gateway(folder, switch, **around.settings("defective")) as gateway:
+        yield gateway, switch
+
+
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "selftest", "--patience", "4", *arguments]
+    return [sys.executable, "-m", "selftest", "--patience", PATIENCE, *arguments]
 
 
 def environ(around: Around, gateway: Service, prefix: str, **changes: str) -> dict[str, str]:
@@ -101,16 +113,31 @@ def keys_of(gateway: Service) -> list[dict[str, Any]]:
     return keys
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_is_found(around: Around, tmp_path: Path, defect: str) -> None:
-    with defective_gateway(tmp_path, defect, **around.settings(defect)) as gateway:
-        found = selftest(environ(around, gateway, defect), "--json", "--only", DEFECTS[defect].breaks)
-    assert found.returncode == 1, found.stdout + found.stderr
-    report = json.loads(found.stdout)
-    assert report["holds"] is False
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_found(
+    around: Around, defective: tuple[Service, Path], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (gateway, switch), defect = defective, DEFECTS[name]
+    switch.write_text(name)
+    settings = Settings.from_env(environ(around, gateway, "defective"))
+    status = main(["--json", "--patience", PATIENCE, "--only", defect.breaks], settings)
+    switch.write_text("")
+    report = json.loads(capsys.readouterr().out)
     (promise,) = report["promises"]
-    assert (promise["name"], promise["verdict"]) == (DEFECTS[defect].breaks, "does_not_hold"), promise
+    assert (promise["name"], promise["verdict"]) == (defect.breaks, "does_not_hold"), promise
+    assert defect.seen in promise["seen"]
+    assert (status, report["holds"]) == (1, False)
     assert standing_faults(around) == [None, None]
+
+
+def test_without_its_defects_the_same_gateway_is_found_well(
+    around: Around, defective: tuple[Service, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.from_env(environ(around, defective[0], "defective"))
+    promises = "bad-input,streaming,privacy"
+    assert main(["--json", "--patience", PATIENCE, "--only", promises], settings) == 0, (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.timeout(300)
@@ -194,7 +221,7 @@ def test_stopped_in_the_middle_it_leaves_the_stack_as_it_was(
 ) -> None:
     settings = environ(around, healthy, "healthy")
     with subprocess.Popen(
-        command("--only", "holds,deadline"), cwd=ROOT, env=settings, stderr=subprocess.PIPE, text=True
+        command("--only", "holds"), cwd=ROOT, env=settings, stderr=subprocess.PIPE, text=True
     ) as run:
         assert eventually(lambda: any(standing_faults(around)), 20)
         assert eventually(lambda: any(key["status"] == "active" for key in keys_of(healthy)), 20)

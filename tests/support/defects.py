@@ -1,12 +1,14 @@
-"""A gateway with one defect, planted by a patch: what the self-test has to find.
+"""A gateway in which defects can be switched on, one at a time: what the self-test has to find.
 
-    DEFECT=NAME gunicorn -c gateway/gunicorn.conf.py 'tests.support.defects:create_app()'
+    DEFECT_FILE=PATH gunicorn -c gateway/gunicorn.conf.py 'tests.support.defects:create_app()'
 
-gunicorn's worker calls this after gevent has patched the standard library, as it does with the real one.
+The defect whose name that file holds is on, in all workers. gunicorn's worker calls `create_app` after gevent
+has patched the standard library, as it does with the real one.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 from flask import Flask
 
-from gateway import app, client, forwarding, headers
+from gateway import app, client, forwarding, model_call
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError
 from gateway.ledger import reservations
@@ -31,139 +33,116 @@ from gateway.timeouts import Deadline
 from tests.support.ports import lasting_port
 from tests.support.processes import Service, running
 
-VARIABLE = "DEFECT"
+VARIABLE = "DEFECT_FILE"
+Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Defect:
-    """A patch, and the promise that it breaks."""
+    """`behaviour` stands in for the function or property `attribute` of `owner`; it is given the original and
+    the arguments. `breaks` is the promise that must not hold then, and `seen` a part of why."""
 
     breaks: str
-    plant: Callable[[], None]
+    seen: str
+    owner: Any
+    attribute: str
+    behaviour: Function
 
 
-def leak_holds() -> None:
-    def keep(*_: Any) -> None:
-        """Give nothing back."""
-
-    _patch(Reservations, "give_back", keep)
+def nothing(*_: Any) -> None:
+    """Do not do it."""
 
 
-def settle_twice() -> None:
-    add = Committer.add
-
-    def add_twice(self: Committer, *arguments: Any) -> None:
-        add(self, *arguments)
-        add(self, *arguments)
-
-    _patch(Committer, "add", add_twice)
+def add_twice(add: Function, *arguments: Any) -> None:
+    add(*arguments)
+    add(*arguments)
 
 
-def buffer_streams() -> None:
-    next_piece = Relay.__next__
-
-    def everything(self: Relay) -> bytes:
-        pieces = []
-        try:
-            while True:
-                pieces.append(next_piece(self))
-        except StopIteration:
-            if not pieces:
-                raise
-        return b"".join(pieces)
-
-    _patch(Relay, "__next__", everything)
+def all_pieces_at_once(next_piece: Function, relay: Relay) -> bytes:
+    pieces = []
+    try:
+        while True:
+            pieces.append(next_piece(relay))
+    except StopIteration:
+        if not pieces:
+            raise
+    return b"".join(pieces)
 
 
-def pass_cut_streams_as_whole() -> None:
-    _patch(PassThrough, "error", lambda self, error: b"data: [DONE]\n\n")
+def client_headers_and_key(client_headers: Function, headers: Any, *arguments: Any, **options: Any) -> Any:
+    key = {name: headers[name] for name in ("Authorization",) if name in headers}
+    return client_headers(headers, *arguments, **options) | key
 
 
-def forward_keys() -> None:
-    _patch(headers, "FROM_CLIENT", (*headers.FROM_CLIENT, "Authorization", "X-Api-Key"))
-
-
-def never_fall_back() -> None:
-    _patch(forwarding, "fallbacks", lambda *_: [])
-
-
-def keep_no_deadline() -> None:
-    _patch(Deadline, "remaining", property(lambda self: 1000.0))
-
-
-def lose_what_redis_misses() -> None:
-    write_pending = Committer._write_pending
-
-    def forget_pending(self: Committer) -> None:
-        for entry in self._pending:
-            entry.tally = Tally()
-        write_pending(self)
-
-    _patch(Committer, "_write_pending", forget_pending)
-
-
-def skip_budgets() -> None:
-    _patch(reservations, "windows_of", lambda *_: ())
-
-
-def invent_an_error_shape() -> None:
-    _patch(GatewayError, "body", lambda self: {"detail": self.message})
-
-
-def forget_dead_workers() -> None:
-    _patch(Recovery, "start", lambda self: None)
-
-
-def list_no_attempts() -> None:
-    _patch(Attempt, "told", property(lambda self: self.route.model.name))
-
-
-def ignore_leaving_clients() -> None:
-    _patch(client, "has_left", lambda connection: False)
+def write_without_counting(write_pending: Function, committer: Committer) -> None:
+    for entry in committer._pending:
+        entry.tally = Tally()
+    write_pending(committer)
 
 
 DEFECTS = {
-    "leaked-hold": Defect("holds", leak_holds),
-    "doubled-settlement": Defect("totals", settle_twice),
-    "buffered-stream": Defect("streaming", buffer_streams),
-    "truncated-stream-passed-as-whole": Defect("broken-answers", pass_cut_streams_as_whole),
-    "forwarded-key": Defect("privacy", forward_keys),
-    "no-fallback": Defect("fallback", never_fall_back),
-    "no-deadline": Defect("deadline", keep_no_deadline),
-    "lost-while-redis-is-away": Defect("redis-paused", lose_what_redis_misses),
-    "unchecked-budget": Defect("budget", skip_budgets),
-    "foreign-error-shape": Defect("bad-input", invent_an_error_shape),
-    "forgotten-worker": Defect("worker-killed", forget_dead_workers),
-    "unlisted-attempts": Defect("attempts", list_no_attempts),
-    "unnoticed-leaving": Defect("leaving", ignore_leaving_clients),
+    "leaked-hold": Defect("holds", " holds, ", Reservations, "give_back", nothing),
+    "doubled-settlement": Defect("totals", " counted, ", Committer, "add", add_twice),
+    "buffered-stream": Defect("streaming", "first piece", Relay, "__next__", all_pieces_at_once),
+    "truncated-stream-passed-as-whole": Defect(
+        "broken-answers", "looks whole", PassThrough, "error", lambda *_: b"data: [DONE]\n\n"
+    ),
+    "forwarded-key": Defect("privacy", "reached", model_call, "client_headers", client_headers_and_key),
+    "no-fallback": Defect("fallback", "503", forwarding, "fallbacks", lambda *_: []),
+    "no-deadline": Defect("deadline", "no end", Deadline, "remaining", lambda *_: 1000.0),
+    "lost-while-redis-is-away": Defect(
+        "redis-paused", " counted, ", Committer, "_write_pending", write_without_counting
+    ),
+    "unchecked-budget": Defect("budget", "spent", reservations, "windows_of", lambda *_: ()),
+    "foreign-error-shape": Defect(
+        "bad-input", "shape", GatewayError, "body", lambda _, error: {"detail": error.message}
+    ),
+    "unlisted-attempts": Defect(
+        "attempts", "X-Gateway-Attempts", Attempt, "told", lambda _, attempt: attempt.route.model.name
+    ),
+    "unnoticed-leaving": Defect("leaving", "still works", client, "has_left", lambda *_: False),
+    # The last, since what it leaves is found when it is off.
+    "forgotten-worker": Defect("worker-killed", " billed", Recovery, "look", nothing),
 }
 
 
 def create_app() -> Flask:
-    """The gateway with the defect that the environment names."""
-    DEFECTS[os.environ[VARIABLE]].plant()
+    """The gateway with its switches for defects."""
+    switch = Path(os.environ[VARIABLE])
+    for name, defect in DEFECTS.items():
+        _plant(name, defect, switch)
     return app.create_app()
 
 
+def _plant(name: str, defect: Defect, switch: Path) -> None:
+    attribute = getattr(defect.owner, defect.attribute)
+    original: Function = getattr(attribute, "fget", attribute)  # of a property
+
+    @functools.wraps(original)
+    def either(*arguments: Any, **options: Any) -> Any:
+        if switch.read_text() == name:
+            return defect.behaviour(original, *arguments, **options)
+        return original(*arguments, **options)
+
+    setattr(defect.owner, defect.attribute, property(either) if isinstance(attribute, property) else either)
+
+
 @contextmanager
-def defective_gateway(log_dir: Path, defect: str, **settings: str) -> Iterator[Service]:
-    """A gateway with this defect on a free port; `settings` are its environment variables."""
+def defective_gateway(folder: Path, switch: Path, **settings: str) -> Iterator[Service]:
+    """A gateway on a free port that has the defect whose name `switch` holds; `settings` are its environment
+    variables."""
     port = lasting_port()
-    journal = log_dir / f"gateway-{port}-journal"
+    journal = folder / f"gateway-{port}-journal"
     journal.mkdir()
+    switch.write_text("")
     with running(
         [
             *(sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn.conf.py"),
             "tests.support.defects:create_app()",
         ],
         f"http://127.0.0.1:{port}",
-        log_dir / f"gateway-{port}.log",
+        folder / f"gateway-{port}.log",
         "/healthz",
-        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), VARIABLE: defect, **settings},
+        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), VARIABLE: str(switch), **settings},
     ) as service:
         yield service
-
-
-def _patch(owner: Any, name: str, value: Any) -> None:
-    getattr(owner, name)  # a patch of what is no longer there would plant nothing
-    setattr(owner, name, value)
