@@ -21,7 +21,7 @@ run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PO
 	@$(VENV)/python -m tests.support.run
 
 test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local processes, on free ports
-	@$(VENV)/pytest -n 4 --dist loadgroup
+	@$(VENV)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 selftest: .venv/ready $(REDIS_SERVER) ## see which promises hold of a stack of local processes; ARGS=--json, --list, --only NAME
 	@$(VENV)/python -m tests.support.selftest $(ARGS)

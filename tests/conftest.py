@@ -33,14 +33,21 @@ StartGateway = Callable[..., "GatewayUnderTest"]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, those of a file stay together, as they share a gateway; so do
-    all that count what a stack does which is the same for every process."""
-    shared = set()
-    if os.environ.get("GATEWAY_URL"):
-        shared = {item.path for item in items if "stack" in getattr(item, "fixturenames", ())}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of a file stay together, as they share a gateway. So do
+    those marked `load`, and all that count what the stack does where that is the same one for every process:
+    these begin first, as they take longest."""
+    if not hasattr(config, "workerinput"):
+        return
+    groups: dict[Path, str] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if item.path in shared else item.path.stem))
+        if item.get_closest_marker("load"):
+            groups[item.path] = "load"
+        elif os.environ.get("GATEWAY_URL") and "stack" in getattr(item, "fixturenames", ()):
+            groups[item.path] = "stack"
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
+    items.sort(key=lambda item: (item.path not in groups, "unit" in item.path.parts))
 
 
 @dataclass(frozen=True)

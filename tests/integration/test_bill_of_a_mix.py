@@ -41,7 +41,7 @@ EXACT = Decimal("1e-9")  # USD
 ESTIMATED = Decimal("0.02")  # of the providers' bill
 UPSTREAM_SECONDS = "2"
 CLIENT_SECONDS = 30
-pytestmark = [pytest.mark.timeout(400), pytest.mark.heavy]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.heavy, pytest.mark.load]
 # Nobody leaves the first group, so its answers may come fast. The others are slow enough for clients to leave
 # between two tokens, at the pace of real models.
 FAST = {"FIRST_TOKEN_SECONDS": "0.02", "TOKEN_INTERVAL_SECONDS": "0.001"}

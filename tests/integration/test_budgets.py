@@ -23,9 +23,9 @@ from tests.support.spending import (
 )
 from tests.support.traffic import meanwhile
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
-FAULTS_FOR_SECONDS = 12
+FAULTS_FOR_SECONDS = 8
 
 
 def two_gateways(start_gateway: StartGateway, redis_url: str, **settings: str) -> list[GatewayUnderTest]:

@@ -39,6 +39,8 @@ from tests.support.stack import ONE_CALL
 from tests.support.waiting import eventually
 from tests.support.wire import connected, head, post
 
+pytestmark = pytest.mark.heavy
+
 SETTINGS = ONE_CALL
 
 

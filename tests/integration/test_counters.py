@@ -21,6 +21,8 @@ from tests.support.proxy import TcpProxy, tcp_proxy
 from tests.support.stack import LONG, MODELS, SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.load
+
 REQUESTS = 200
 
 

@@ -22,6 +22,8 @@ from tests.support.processes import RedisServer
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.traffic import chat_body
 
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
+
 # What a worker asks of its own accord, as it follows the changes of keys.
 NOBODY_ASKED = {"hello", "client", "get", "zrange", "zrangebyscore", "zrevrange"}
 NO_WAIT_SECONDS = 0.005

@@ -22,6 +22,8 @@ from tests.support.scripted import scripted_provider
 from tests.support.stack import SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 CHAT: dict[str, object] = {"messages": [{"role": "user", "content": SHORT}]}
 
 

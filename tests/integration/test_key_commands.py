@@ -19,6 +19,8 @@ from gateway.ledger.key_store import KeyStore
 from tests.support.keys import key_store
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.heavy
+
 
 @dataclass(frozen=True)
 class Keys:

@@ -17,6 +17,8 @@ from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import LONG, ONE_CALL, SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 SETTINGS = ONE_CALL
 
 FAULT = "X-Mock-Fault"

@@ -26,6 +26,8 @@ from tests.support.processes import RedisServer, redis_server
 from tests.support.stack import SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 REFUSED_WITHIN_SECONDS = 1.0
 MANY_CHECKS_SECONDS = 1.0  # far below as many time-outs
 MANY_CHECKS = 2000

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 SETTINGS = ONE_CALL
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
 SLOW = {"X-Mock-Fault": "slow=20"}
 

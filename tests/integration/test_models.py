@@ -12,12 +12,15 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import ROOT
 from tests.support.stack import LONG, SHORT
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.heavy
 
 PICKED_UP_SECONDS = 3.0
 

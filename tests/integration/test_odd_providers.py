@@ -24,6 +24,8 @@ from tests.support.sse import events_of, text_of
 from tests.support.stack import ONE_CALL, SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 SETTINGS = ONE_CALL
 
 EVENTS = (
@@ -141,19 +143,23 @@ def test_a_failure_that_states_its_usage_can_be_billed() -> None:
         (b'{"detail": "Key sk-canary/0123 is bad"}', "Key [key] is bad"),
     ],
 )
-@pytest.mark.parametrize("path", ["chat/completions", "messages", "responses"])
 def test_a_refusal_in_no_usual_shape_keeps_its_words(
-    start_gateway: StartGateway, body: bytes, message: str, path: str
+    start_gateway: StartGateway, body: bytes, message: str
 ) -> None:
+    messages = {"messages": [{"role": "user", "content": SHORT}]}
+    asked = {
+        "chat/completions": messages,
+        "messages": messages | {"max_tokens": 9},
+        "responses": {"input": SHORT},
+    }
     with scripted_provider(http("400 Bad Request", b"Content-Type: application/json\r\n", body)) as url:
         gateway = start_gateway(CHEAP_MODEL_URL=url, CHEAP_MODEL_API_KEY=KEY)
-        messages = {"messages": [{"role": "user", "content": SHORT}]}
-        fields = {"messages": messages | {"max_tokens": 9}, "responses": {"input": SHORT}}.get(path, messages)
-        answer = requests.post(f"{gateway.gateway_url}/v1/{path}", json=fields, timeout=10)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert (error["message"], error["type"]) == (message, "invalid_request_error")
-    assert ("code" in error) is (path != "messages")
+        for path, fields in asked.items():
+            answer = requests.post(f"{gateway.gateway_url}/v1/{path}", json=fields, timeout=10)
+            assert answer.status_code == 400, path
+            error = answer.json()["error"]
+            assert (error["message"], error["type"]) == (message, "invalid_request_error"), path
+            assert ("code" in error) is (path != "messages")
 
 
 def test_a_failing_provider_s_wish_to_be_asked_later_is_passed_on(start_gateway: StartGateway) -> None:

@@ -16,6 +16,8 @@ from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import LONG, SHORT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 SLOTS = 16384
 
 

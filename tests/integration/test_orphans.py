@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
@@ -16,6 +17,8 @@ from tests.support.processes import ROOT
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import ONE_CALL, SHORT
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.heavy
 
 SETTINGS = ONE_CALL
 

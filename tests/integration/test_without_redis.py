@@ -24,10 +24,10 @@ from tests.support.stack import SHORT
 from tests.support.traffic import chat_body, meanwhile, run_traffic
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
 OUTAGES = 2
-PAUSE_SECONDS = 10
+PAUSE_SECONDS = 5
 P99_MAY_GROW_BY_SECONDS = 0.15
 # The slowest answer of a mock takes half a second.
 SLOWEST_SECONDS = 3.0
@@ -153,10 +153,10 @@ def test_a_key_with_a_budget_is_served_and_charged_later_where_that_is_wished(
         def pause() -> None:
             time.sleep(1)
             with paused(own_redis):
-                time.sleep(4)
+                time.sleep(3)
 
         with meanwhile(pause):
-            result = run_load([gateway.gateway_url], clients=8, seconds=6, body=chat_body, headers=headers)
+            result = run_load([gateway.gateway_url], clients=8, seconds=5, body=chat_body, headers=headers)
         print(result)
 
         assert [each for each in result.outcomes if not each.whole] == []
