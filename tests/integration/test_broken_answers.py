@@ -17,6 +17,7 @@ from gateway.upstream import Upstream
 from tests.conftest import StartGateway
 from tests.support.scripted import scripted_provider
 from tests.support.stack import ONE_CALL, SHORT
+from tests.support.waiting import eventually
 
 SETTINGS = ONE_CALL
 
@@ -85,6 +86,7 @@ def test_a_broken_answer_costs_what_is_known_of_it_and_counts_as_no_answer(
     with scripted_provider(answer) as url:
         gateway = start_gateway(CHEAP_MODEL_URL=url)
         assert gateway.chat(SHORT).status_code == 502
+        # Its provider is asked for the bill first.
+        assert eventually(lambda: gateway.counters().get("model:CheapModel:errors") == "1", 10)
     counted = gateway.counted("CheapModel")
     assert (counted.calls, counted.cost_usd) == (0, cost)
-    assert gateway.counters()["model:CheapModel:errors"] == "1"
