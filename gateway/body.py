@@ -106,12 +106,14 @@ class _Room:
         self._room = room
         self._slots: list[Slot] = []
 
-    def double(self) -> None:
-        """
+    def double(self, most: int | None) -> None:
+        """Take as much again, but no more than `most` altogether.
+
         :raises Overloaded: when there is no room
         """
-        self._slots.append(self._room.take(self.size))
-        self.size *= 2
+        more = self.size if most is None else min(self.size, most - self.size)
+        self._slots.append(self._room.take(more))
+        self.size += more
 
     def free(self) -> None:
         for slot in self._slots:
@@ -131,7 +133,7 @@ def _received(source: Any, length: int | None, most: int | None, room: _Room) ->
     received = BytesIO()
     while length is None or received.tell() < length:
         if received.tell() == room.size:
-            room.double()
+            room.double(length)
         wanted = min(room.size - received.tell(), READ_BYTES)
         piece = source.read(wanted if length is None else min(wanted, length - received.tell()))
         if not piece:

@@ -2,8 +2,8 @@
 
 Opens 2,000 streams of 50 chunks at once, half of them at each mock model, checks that each comes whole, in
 order and right, and prints the resident memory of each worker before, while all are open, and afterwards.
-`python -m tests.benchmarks.many_streams 500 --padding 100000` opens others, with longer prompts. Exit status 1
-where any stream was not right.
+`python -m tests.benchmarks.many_streams 500 --padding 100000` opens others, with longer prompts. Exit status
+1 where any stream was not right.
 """
 
 from __future__ import annotations
