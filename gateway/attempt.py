@@ -58,18 +58,22 @@ class Attempt:
         ledger.settle(self._reserved, self._entry(usage, answered=answered, failed=failed))
         self.recorded = True
 
-    def settle_by_bill(self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool) -> None:
+    def settle_by_bill(
+        self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool, patience: float = 0
+    ) -> None:
         """The same for a call that broke off: by what its provider says, where that can be asked, else as
-        `usage`, which is an estimate.
+        `usage`, which is an estimate. It is waited for for up to `patience` seconds.
 
         :raises LedgerUnavailable: see `settle`
         """
         if self.route.model.bill_path is None:
             self.settle(ledger, usage, answered=answered, failed=failed)
             return
-        self.bill_awaited = True
         entry = self._entry(usage, answered=answered, failed=failed)
-        ledger.settle_when_known(self._reserved, entry)
+        settled = ledger.settle_when_known(self._reserved, entry, patience)
+        self.bill_awaited = settled is None
+        if settled is not None:
+            self.usage, self.cost = settled.usage, settled.cost
         self.recorded = True
 
     @property

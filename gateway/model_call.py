@@ -40,6 +40,8 @@ from gateway.wiring import Gateway
 logger = logging.getLogger(__name__)
 
 
+PATIENCE_FOR_BILL = 0.25  # seconds
+
 Reply: TypeAlias = Answer | Refusal | Relay
 
 
@@ -198,7 +200,9 @@ class ModelCall:
             # What a provider bills that said nothing, only it can know; without asking it, that is nothing.
             ask_bill = error.characters is not None or (was_sent and isinstance(error, UpstreamTimeout))
             usage = NO_USAGE if error.characters is None else self._way.estimate(error.characters)
-        self._count(usage, failed=True, ask_bill=ask_bill)
+        # Who has answered knows the bill by now; who was silent will have noticed in a moment that we left.
+        patience = 0.0 if isinstance(error, UpstreamTimeout) else PATIENCE_FOR_BILL
+        self._count(usage, failed=True, ask_bill=ask_bill, patience=patience)
         response = None
         if isinstance(error, ProviderSaidFailed):
             response = event_stream([error.told], error.headers)
@@ -211,12 +215,14 @@ class ModelCall:
             return NO_USAGE
         return self._way.estimate(characters_so_far(bytes(received)))
 
-    def _count(self, usage: Usage, *, failed: bool, ask_bill: bool) -> None:
+    def _count(self, usage: Usage, *, failed: bool, ask_bill: bool, patience: float = 0) -> None:
         """Count a call that gave no answer. The client is told why that was, even if the count fails too."""
-        ledger = self._gateway.ledger
-        settle = self.attempt.settle_by_bill if ask_bill else self.attempt.settle
+        ledger, attempt = self._gateway.ledger, self.attempt
         try:
-            settle(ledger, usage, answered=False, failed=failed)
+            if ask_bill:
+                attempt.settle_by_bill(ledger, usage, answered=False, failed=failed, patience=patience)
+            else:
+                attempt.settle(ledger, usage, answered=False, failed=failed)
         except LedgerUnavailable:
             logger.warning(
                 "a call without an answer was not counted", extra={"request_id": self._exchange.request_id}

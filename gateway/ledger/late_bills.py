@@ -35,18 +35,25 @@ class LateBills:
         self._awaited: list[tuple[Reservation, Entry]] = []
         self._is_looking = False
 
-    def expect(self, reservation: Reservation, estimate: Entry) -> None:
-        """Settle a call once its bill is known, or by `estimate` where it cannot be found out.
+    def expect(self, reservation: Reservation, estimate: Entry, patience: float) -> Entry | None:
+        """Settle a call, whose failure has been counted, once its bill is known, or by `estimate` where it
+        cannot be found out. The first look is waited for, for `patience` seconds at most, 0 for not at all;
+        what it was settled by is given back then.
 
         :raises LedgerUnavailable: see `Ledger.settle`; only where too many bills are awaited already
         """
         if len(self._awaited) >= MOST_AWAITED:
-            self._settle(reservation, estimate)
-            return
+            self._settle(reservation, replace(estimate, failed=False))
+            return estimate
+        if patience > 0:
+            with gevent.Timeout(patience, False):  # type: ignore[arg-type]
+                if (settled := self._settled(reservation, estimate)) is not None:
+                    return settled
         self._awaited.append((reservation, estimate))
         if not self._is_looking:
             self._is_looking = True
             gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
+        return None
 
     def finish(self, seconds: float) -> None:
         """Wait for so long for what is awaited. The rest stays open in the journal."""
@@ -58,40 +65,40 @@ class LateBills:
         try:
             while self._awaited:
                 for awaited in list(self._awaited):
-                    if self._is_over(*awaited):
+                    if self._settled(*awaited) is not None:
                         self._awaited.remove(awaited)
                 if self._awaited:
                     gevent.sleep(LOOK_EVERY_SECONDS)
         finally:
             self._is_looking = False
 
-    def _is_over(self, reservation: Reservation, estimate: Entry) -> bool:
+    def _settled(self, reservation: Reservation, estimate: Entry) -> Entry | None:
+        """What the call has been settled by, or None while its bill is not known."""
         try:
-            return self._found(reservation, estimate)
-        except LedgerUnavailable:
-            return True  # what was settled is tried further where it waits
+            entry = self._found(reservation, estimate)
         except Exception:
             logger.exception("the bill of a call cannot be found; it is estimated")
-        with suppress(LedgerUnavailable):
-            self._settle(reservation, estimate)
-        return True
+            entry = estimate
+        if entry is not None:
+            with suppress(LedgerUnavailable):  # what was settled is tried further where it waits
+                self._settle(reservation, replace(entry, failed=False))
+        return entry
 
-    def _found(self, reservation: Reservation, estimate: Entry) -> bool:
+    def _found(self, reservation: Reservation, estimate: Entry) -> Entry | None:
         bill = self._bill_of(reservation.call.id, {**reservation.record(), "reserving": False})
         if bill is None:
-            return False
-        entry = estimate
-        if bill.stated:
-            nothing = replace(
+            return None
+        if not bill.stated:
+            return estimate
+        if bill.entry is None:
+            return replace(
                 estimate, answered=False, usage=NO_USAGE, cost=Decimal(0), baseline_cost=Decimal(0)
             )
-            entry = _as_noticed(bill.entry, estimate) if bill.entry is not None else nothing
-        self._settle(reservation, entry)
-        return True
+        return _as_noticed(bill.entry, estimate)
 
 
 def _as_noticed(bill: Entry, estimate: Entry) -> Entry:
-    """The bill of a call of which we know better whether it failed, and so whether it was an answer."""
+    """The bill of a call of which we know better whether it was an answer, where it failed."""
     if estimate.failed and not estimate.answered:
-        return replace(bill, failed=True, answered=False, baseline_cost=Decimal(0))
-    return replace(bill, failed=estimate.failed)
+        return replace(bill, answered=False, baseline_cost=Decimal(0))
+    return bill

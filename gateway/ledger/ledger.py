@@ -102,17 +102,26 @@ class Ledger:
                 tally.expire(budget.key, budget.kept_until)
         self._end(reservation, tally, entry.usage.input_tokens + entry.usage.output_tokens)
 
-    def settle_when_known(self, reservation: Reservation, estimate: Entry) -> None:
+    def settle_when_known(
+        self, reservation: Reservation, estimate: Entry, patience: float = 0
+    ) -> Entry | None:
         """The same for a call that broke off, once its provider, who can be asked, has told what it costs;
-        until then it stays open.
+        until then it stays open. That it failed is counted at once. For up to `patience` seconds the bill is
+        waited for; what the call was settled by is given back then.
 
         :raises LedgerUnavailable: see `settle`
         """
         if self._late_bills is None:
             self.settle(reservation, estimate)
-        elif not reservation.is_over:
+            return estimate
+        if not reservation.is_over:
             reservation.awaits_bill = True
-            self._late_bills.expect(reservation, estimate)
+            if estimate.failed:
+                failure = Tally()
+                failure.count(self._names.model(estimate.model, "errors"), 1)
+                self._committer.add(failure)
+            return self._late_bills.expect(reservation, estimate, patience)
+        return None
 
     def release(self, reservation: Reservation) -> None:
         """Give back what was held for a call that cost nothing. Does nothing for one that is over, or whose

@@ -12,6 +12,7 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.processes import Service, running_model
 from tests.support.recorder import recording_provider
 from tests.support.stack import LONG, ONE_CALL, SHORT
+from tests.support.waiting import eventually
 
 SETTINGS = ONE_CALL
 
@@ -173,13 +174,14 @@ def test_a_provider_whose_answer_breaks_off_gives_an_error_and_is_paid_all_the_s
     answer = faulty.post({"messages": [{"role": "user", "content": SHORT}]}, headers={FAULT: fault})
 
     assert error_of(answer) == (status, code)
+    assert int(faulty.counters()[errors]) == int(counters.get(errors, "0")) + 1
+    # A provider that has stalled notices only in a moment that nobody listens any more, and then has a bill.
+    assert eventually(lambda: faulty.counted("CheapModel") != counted, 5)
     cost = faulty.billed("CheapModel") - billed
     paid = faulty.counted("CheapModel") - counted
-    assert (paid.calls, paid.input_tokens, paid.output_tokens) == (0, 14, 9)
-    assert paid.cost_usd == cost.cost_usd
-    after = faulty.counters()
-    assert int(after[errors]) == int(counters.get(errors, "0")) + 1
-    assert int(after["model:CheapModel:estimated_calls"]) > 0
+    assert paid.calls == 0
+    assert (paid.input_tokens, paid.output_tokens) == (cost.input_tokens, cost.output_tokens)
+    assert paid.cost_usd == cost.cost_usd > 0
 
 
 def test_a_rate_limit_of_the_provider_is_passed_on_with_its_retry_after(faulty: GatewayUnderTest) -> None:
