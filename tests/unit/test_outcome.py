@@ -1,0 +1,64 @@
+"""What can be done about a call that gave no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask import Response
+
+from gateway.billing import Usage
+from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.outcome import Again, refused, unanswered
+from gateway.retries import RETRIED_STATUSES
+
+
+def said(status: int) -> UpstreamError:
+    error = UpstreamError("failed")
+    error.provider_status = status
+    return error
+
+
+def broke(characters: int) -> UpstreamError:
+    error = UpstreamError("broke off")
+    error.characters = characters
+    return error
+
+
+def test_the_statuses_that_are_worth_a_retry_are_those_that_other_clients_retry() -> None:
+    assert sorted(RETRIED_STATUSES) == [408, 409, 429, 500, 502, 503, 504, 529]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        pytest.param(lambda: UpstreamError("refused or reset"), Again.YES, id="reset"),
+        pytest.param(lambda: said(500), Again.YES, id="500"),
+        pytest.param(lambda: said(529), Again.YES, id="529"),
+        pytest.param(lambda: said(501), Again.NO, id="501"),
+        pytest.param(lambda: said(599), Again.NO, id="599"),
+        pytest.param(lambda: UpstreamTimeout("slow"), Again.LAST_RESORT, id="slow"),
+        pytest.param(lambda: broke(0), Again.LAST_RESORT, id="cut before its content"),
+        pytest.param(lambda: broke(10), Again.LAST_RESORT, id="cut"),
+        pytest.param(lambda: UpstreamError("no", Usage(1, 0, 0)), Again.LAST_RESORT, id="stated usage"),
+    ],
+)
+def test_a_failure_is_repeated_where_that_costs_nothing_and_may_help(
+    error: Callable[[], UpstreamError], again: Again
+) -> None:
+    failure = unanswered(error())
+    assert failure.again is again
+    assert failure.is_models_fault
+    assert failure.wait is None
+
+
+def test_a_failed_call_tells_how_long_its_provider_asks_to_be_left_alone() -> None:
+    error = UpstreamError("failed", headers={"Retry-After": "3"})
+    assert unanswered(error).wait == 3
+
+
+@pytest.mark.parametrize("status", [408, 409, 429])
+def test_a_refusal_keeps_the_providers_words(status: int) -> None:
+    response = Response("slow down", status, headers={"Retry-After": "3"})
+    failure = refused(status, response)
+    assert (failure.again, failure.wait, failure.response) == (Again.YES, 3, response)
