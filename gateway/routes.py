@@ -22,7 +22,7 @@ from gateway.schema.messages import parse_messages_request
 from gateway.schema.prompts import parse_completion_request, parse_embedding_request
 from gateway.schema.responses import parse_responses_request
 from gateway.serve import authenticated, limits_of_request, serve
-from gateway.stopping import refuse_when_stopping, service_stops
+from gateway.stopping import service_stops
 from gateway.upstream import Answer
 from gateway.wiring import gateway
 
@@ -31,12 +31,6 @@ COUNTS_NOTHING = (404, 405)  # a provider of Messages that does not count their 
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 routes = Blueprint("routes", __name__)
-
-
-@routes.before_request
-def refuse_what_would_be_work() -> None:
-    """Turn new work away while the whole service is stopping."""
-    refuse_when_stopping(request.path)
 
 
 @routes.post("/v1/chat/completions")

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
@@ -40,7 +41,8 @@ SECONDS_TO_BILL = 3
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LOOKS_WHILE_STOPPING = 0.05
 # A client that has just had its answer may be about to ask again, and would find its connection closed.
-SECONDS_OF_COURTESY = 1.0
+SECONDS_OF_COURTESY = 5.0
+SECONDS_OF_COURTESY_WHEN_ALL_STOP = 1.0
 OUR_HEADER_ERRORS = (
     http_errors.InvalidResponseHeader,  # type: ignore[attr-defined] # newer than the stubs
     http_errors.InvalidResponseHeaderName,  # type: ignore[attr-defined]
@@ -53,6 +55,16 @@ PROTOCOL_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (http_errors.ParseException, 400),
 )
 Connection: TypeAlias = "gevent.Greenlet[..., Any]"
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What a connection needs of its listener, which may be closed before its greenlet begins."""
+
+    name: Any
+
+    def getsockname(self) -> Any:
+        return self.name
 
 
 class GatewayWorker(GeventWorker):
@@ -81,9 +93,8 @@ class GatewayWorker(GeventWorker):
 
     def _start_server(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
-        server = StreamServer(
-            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections)
-        )
+        handle = partial(self.handle, _Bound(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
         if self.cfg.workers > 1:
             server.max_accept = 1  # the others want some too
         server.start()
@@ -119,8 +130,9 @@ class GatewayWorker(GeventWorker):
         self.log.warning("a connection outlives the time for stopping")
 
     def _end_idle(self) -> None:
+        courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
         for connection, (wait, since) in list(self._idle.items()):
-            has_rested = time.monotonic() - since > SECONDS_OF_COURTESY
+            has_rested = time.monotonic() - since > courtesy
             if connection in self._idle and has_rested and not self._clients[connection].has_arrived():
                 # As if its keep-alive time were over: closed without a word, as HTTP allows.
                 connection.throw(wait)
