@@ -2,7 +2,8 @@
 
 0   every promise that was tried holds
 1   one does not
-2   the self-test could not run, or must not: there is no stack, or it serves real providers
+2   the self-test could not run, or must not: there is no stack, it serves real providers,
+    or it is not set up for any of the promises that were to be tried
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from types import FrameType
 
 from selftest.progress import Progress
 from selftest.promises import PROMISES
-from selftest.report import as_json, holds, print_table
+from selftest.report import as_json, print_table
 from selftest.run import try_promises
 from selftest.settings import PATIENCE_SECONDS, Settings
 from selftest.stack import Stack
-from selftest.verdicts import CannotRun, Promise
+from selftest.verdicts import CannotRun, Outcome, Promise
 
 HOLDS, BROKEN, COULD_NOT_RUN = 0, 1, 2
 INTERRUPTED = 130
@@ -53,7 +54,10 @@ def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
         print(as_json(verdicts, seconds))
     else:
         print_table(verdicts, seconds)
-    return HOLDS if holds(verdicts) else BROKEN
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if Outcome.BROKEN in outcomes:
+        return BROKEN
+    return HOLDS if Outcome.HOLDS in outcomes else COULD_NOT_RUN
 
 
 def _parser() -> argparse.ArgumentParser:

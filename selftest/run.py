@@ -9,13 +9,16 @@ from contextlib import contextmanager, suppress
 import redis
 import requests
 
-from selftest.books import books_of
+from selftest.books import Books, books_of, difference_between
 from selftest.stack import Stack
 from selftest.verdicts import DoesNotHold, NotTried, Outcome, Promise, Trial, Verdict
 
 # No promise is begun later than this; the longest ones take half a minute.
 LATEST_START_SECONDS = 150.0
 OUT_OF_TIME = f"not begun: {LATEST_START_SECONDS:g} s were over"
+
+SETTLE_SECONDS = 5.0
+SETTLE_POLL_SECONDS = 0.1
 
 Notify = Callable[[Promise, Verdict | None], None]
 
@@ -28,10 +31,11 @@ def try_promises(stack: Stack, promises: Sequence[Promise], notify: Notify) -> l
     verdicts = []
     with tidied(stack):
         stack.require_mocks()
-        stack.books_at_start = books_of(stack)
+        stack.books_at_start = books = books_of(stack)
         begun = time.monotonic()
         for promise in promises:
             notify(promise, None)
+            books = settled_books(stack, books)
             if time.monotonic() - begun > LATEST_START_SECONDS:
                 verdict = Verdict(promise, Outcome.NOT_TRIED, 0, OUT_OF_TIME, 0.0)
             else:
@@ -39,6 +43,19 @@ def try_promises(stack: Stack, promises: Sequence[Promise], notify: Notify) -> l
             verdicts.append(verdict)
             notify(promise, verdict)
     return verdicts
+
+
+def settled_books(stack: Stack, books: Books) -> Books:
+    """The books of now, once what an earlier promise has left in the air is counted: the bill of a call that
+    broke off is asked for afterwards, and would be taken for one too much of the next promise."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    with suppress(requests.RequestException, redis.RedisError):
+        while True:
+            now = books_of(stack)
+            if not difference_between(books, now, all_whole=False)[0] or time.monotonic() > deadline:
+                return now
+            time.sleep(SETTLE_POLL_SECONDS)
+    return books
 
 
 def try_promise(stack: Stack, promise: Promise) -> Verdict:

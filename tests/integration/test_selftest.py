@@ -178,6 +178,12 @@ def test_promises_about_budgets_are_not_tried_without_the_admin_key(around: Arou
     assert "GATEWAY_ADMIN_KEY" in run.stdout
 
 
+def test_where_nothing_can_be_tried_the_status_says_so(around: Around, healthy: Service) -> None:
+    run = selftest(environ(around, healthy, "healthy", GATEWAY_ADMIN_KEY=""), "--only", "budget")
+    assert run.returncode == 2
+    assert "1 not tried" in run.stdout
+
+
 def test_a_redis_that_may_be_somebody_elses_is_left_alone(around: Around, healthy: Service) -> None:
     settings = environ(around, healthy, "healthy", OWN_REDIS_URL="redis://redis:6379/0")
     run = selftest(settings, "--json", "--only", "probes,redis-paused,redis-restarted")
