@@ -15,7 +15,7 @@ NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 .PHONY: help run test test-stack selftest bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
 
 run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PORT=9080 where 8080 is taken
 	@$(VENV)/python -m tests.support.run
