@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 LEFT, LOST, LATE, BROKEN = "left", "lost", "late", "broken"
 ERROR = re.compile(rb'"error": ?[{]')
+CODE = re.compile(rb'"code": ?"(\w+)"')
 LAST_CHUNK = b"0\r\n\r\n"
 CONNECTION_LASTS = 100  # requests, after which a client makes a new one
 
@@ -182,8 +183,11 @@ class _Connection(asyncio.Protocol):
         return len(self._received) >= self._body_at + self._length
 
     def _said(self) -> str:
-        """The answer's status, or that an answer which had begun ended with an error."""
+        """The answer's status, with the error's code where that is the gateway's fault, or that an answer which
+        had begun ended with an error."""
         status = bytes(self._received[9:12]).decode()
+        if status.startswith("5") and (code := CODE.search(self._received)):
+            return f"{status} {code[1].decode()}"
         broken = status == "200" and self._length is None and ERROR.search(self._received) is not None
         return BROKEN if broken else status
 
