@@ -292,6 +292,9 @@ def test_a_model_has_slots_of_its_own_and_a_change_of_their_number_is_picked_up(
         assert provider.has(3)
         assert_overloaded(gateway.post(cheap))
     assert [answer.result().status_code for answer in others] == [200, 200]
+    for body in (cheap, cheap | {"stream": True}, cheap):
+        with in_work(gateway, provider, body, 2):
+            pass
 
 
 def test_a_limit_of_open_files_that_is_too_low_is_told_and_lived_with(

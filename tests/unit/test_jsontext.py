@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -105,6 +106,22 @@ def test_an_added_value_leaves_every_byte_in_place(text: str, changes: dict[str,
 
     assert changed.startswith(opening + "{")
     assert changed.endswith(rest)
+
+
+@pytest.mark.parametrize(("filling", "times"), [("a", 3.5), ("a" * 9 + "é", 3.5), ("a" * 9 + "😀", 9.5)])
+def test_reading_and_changing_a_long_text_takes_a_bounded_multiple_of_its_size(
+    filling: str, times: float
+) -> None:
+    # What is not in Latin 1 takes four bytes a character: once in the text, once in the value.
+    body = (
+        f'{{"a": "é", "content": "{filling * (2**20 // len(filling.encode()))}", "model": "auto"}}'.encode()
+    )
+    tracemalloc.start()
+    changed = parse_object(body).with_values({"model": "m", "n": 1})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert changed == body.replace(b'"auto"', b'"m"').replace(b"{", b'{"n":1,', 1)
+    assert most < times * len(body)
 
 
 def test_no_change_keeps_the_text() -> None:
