@@ -94,6 +94,7 @@ def main(count: int, out: Path) -> int:
                 "EXPENSIVE_MODEL_URL": f"{provider.url}/v1",
                 "GATEWAY_ADMIN_KEY": ADMIN_KEY,
                 "WEB_CONCURRENCY": "2",
+                "REDIS_TIMEOUT_SECONDS": "1",  # a machine's hiccup is no growth
             }
             with running_gateway(folder, **settings) as gateway:
                 return soak(count, gateway, server, out)

@@ -183,8 +183,8 @@ class _Connection(asyncio.Protocol):
         return len(self._received) >= self._body_at + self._length
 
     def _said(self) -> str:
-        """The answer's status, with the error's code where that is the gateway's fault, or that an answer which
-        had begun ended with an error."""
+        """The answer's status, with the error's code where it is of no client's making, or that an answer
+        which had begun ended with an error."""
         status = bytes(self._received[9:12]).decode()
         if status.startswith("5") and (code := CODE.search(self._received)):
             return f"{status} {code[1].decode()}"
