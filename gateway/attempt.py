@@ -15,6 +15,7 @@ from gateway.ledger.reservation import Reservation
 from gateway.prices import charge
 from gateway.router import Route
 
+PATIENCE_FOR_BILL = 0.25  # seconds that somebody waits for a bill which should be there at once
 TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # of RFC 9651; other names are quoted
 
 
@@ -78,10 +79,11 @@ class Attempt:
 
     @property
     def most(self) -> Decimal:
-        """What it has cost at most, as far as is known."""
-        if self.bill_awaited and self.reservation is not None:
-            return max(self.cost or Decimal(0), self.reservation.call.most)
-        return self.cost or Decimal(0)
+        """What it costs at most, as far as is known; that a call is running is known."""
+        if self.cost is not None and not self.bill_awaited:
+            return self.cost
+        reserved = self.reservation.call.most if self.reservation is not None else Decimal(0)
+        return max(self.cost or Decimal(0), reserved)
 
     @property
     def told(self) -> str:

@@ -18,6 +18,7 @@ GatewayError
 ├── ClientClosedRequest     499  the client left before its answer; for the log, as nginx has it
 ├── UpstreamError           502  the provider failed or answered nonsense
 │   └── UpstreamTimeout     504  it took too long
+│       └── RequestTimeUp   504  the request's own time was over, which says nothing about the provider
 ├── NoModelAvailable        503  the circuits of all models that could answer are open
 ├── Overloaded              503  as much is in work as may be, and as many wait as may
 ├── LedgerUnavailable       503  Redis cannot take the bill, so no answer is given away
@@ -184,6 +185,10 @@ class UpstreamError(GatewayError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class RequestTimeUp(UpstreamTimeout):
+    pass
 
 
 class NoModelAvailable(GatewayError):

@@ -34,6 +34,10 @@ def first_to_answer(
             call, outcome = running.pop(greenlet), greenlet.value
             if not isinstance(outcome, Unanswered):
                 break
+    except BaseException:
+        if call not in running.values():  # it had failed, and the other was waited for
+            call.end()
+        raise
     finally:
         gevent.killall(list(running), HedgeLost)
         for greenlet, loser in running.items():

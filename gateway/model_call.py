@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from werkzeug.datastructures import Headers
 
 from gateway.admission import Admission
 from gateway.answers import characters_so_far, output_characters
-from gateway.attempt import Attempt
+from gateway.attempt import PATIENCE_FOR_BILL, Attempt
 from gateway.billing import NO_USAGE, Usage, usage_stated
 from gateway.client import ClientLeft, client_watched
 from gateway.error_shapes import refusal_body
@@ -39,8 +40,6 @@ from gateway.wiring import Gateway
 
 logger = logging.getLogger(__name__)
 
-
-PATIENCE_FOR_BILL = 0.25  # seconds
 
 Reply: TypeAlias = Answer | Refusal | Relay
 
@@ -206,7 +205,11 @@ class ModelCall:
         response = None
         if isinstance(error, ProviderSaidFailed):
             response = event_stream([error.told], error.headers)
-        return unanswered(error, response)
+        outcome = unanswered(error, response)
+        slow = self.attempt.route.model.slow_seconds or self._gateway.settings.circuit_rules.slow_seconds
+        if self.attempt.seconds is not None and self.attempt.seconds > slow:
+            return replace(outcome, is_models_fault=True)  # whatever time the client gave it
+        return outcome
 
     def _usage_so_far(self, body: BytesIO, received: bytearray) -> Usage:
         """What a provider will bill for a call that nobody waits for any more: nothing where the request had

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from flask import Response
 
-from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gateway.errors import GatewayError, RequestTimeUp, UpstreamError, UpstreamTimeout
 from gateway.retries import RETRIED_STATUSES, retry_after
 
 
@@ -42,7 +42,8 @@ def unanswered(error: UpstreamError, response: Response | None = None) -> Unansw
         again = Again.YES
     else:
         again = Again.NO
-    return Unanswered(error, again, retry_after(error.headers), response=response)
+    is_models_fault = not isinstance(error, RequestTimeUp)
+    return Unanswered(error, again, retry_after(error.headers), is_models_fault, response)
 
 
 def refused(status: int, response: Response) -> Unanswered:

@@ -23,10 +23,16 @@ from typing import Any
 import gevent
 
 from gateway.answers import stream_reader
-from gateway.attempt import Attempt
+from gateway.attempt import PATIENCE_FOR_BILL, Attempt
 from gateway.billing import NO_USAGE, Usage
 from gateway.client import ClientLeft, client_watched
-from gateway.errors import LedgerUnavailable, UpstreamError, WorkerStopping
+from gateway.errors import (
+    LedgerUnavailable,
+    RequestTimeUp,
+    UpstreamError,
+    UpstreamTimeout,
+    WorkerStopping,
+)
 from gateway.exchange import Exchange
 from gateway.ledger.ledger import Ledger
 from gateway.passage import Passage
@@ -167,9 +173,9 @@ class Relay:
             if end := gap + self._end_of_answer():
                 yield end
         except UpstreamError as error:
-            broke = True
+            broke = not isinstance(error, RequestTimeUp)
             self._exchange.error = error
-            self._settle_broken()
+            self._settle_broken(patience=0 if isinstance(error, UpstreamTimeout) else PATIENCE_FOR_BILL)
             yield gap + self._passage.error(error)
         except LedgerUnavailable as error:
             self._exchange.error = error
@@ -264,16 +270,20 @@ class Relay:
         self._passage.learn(usage)
         self._attempt.settle(self._ledger, usage, answered=answered, failed=failed)
 
-    def _settle_broken(self, *, failed: bool = True, answered: bool = True, by_bill: bool = True) -> None:
+    def _settle_broken(
+        self, *, failed: bool = True, answered: bool = True, by_bill: bool = True, patience: float = 0
+    ) -> None:
         """Bill an answer that did not reach its end; nobody is left to be told if that fails."""
         if self._settled:
             return
+        attempt, ledger = self._attempt, self._ledger
         try:
             usage = self._usage()
             self._settled = True
             self._passage.learn(usage)
-            asked = by_bill and usage.estimated
-            settle = self._attempt.settle_by_bill if asked else self._attempt.settle
-            settle(self._ledger, usage, answered=answered, failed=failed)
+            if by_bill and usage.estimated:
+                attempt.settle_by_bill(ledger, usage, answered=answered, failed=failed, patience=patience)
+            else:
+                attempt.settle(ledger, usage, answered=answered, failed=failed)
         except LedgerUnavailable as error:
             self._exchange.error = self._exchange.error or error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import gevent
 
-from gateway.errors import UpstreamTimeout
+from gateway.errors import RequestTimeUp, UpstreamTimeout
 
 TOO_LATE = "The time for this request was over before its answer was whole."
 
@@ -29,10 +29,11 @@ USUAL = Timeouts()
 
 
 class Deadline:
-    """A moment by which something has to be over, on the monotonic clock."""
+    """A moment by which something has to be over, on the monotonic clock; `error` is what it is not to be."""
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, error: type[UpstreamTimeout] = RequestTimeUp) -> None:
         self._at = at
+        self.error = error
 
     @classmethod
     def in_seconds(cls, seconds: float, since: float | None = None) -> Deadline:
@@ -45,20 +46,21 @@ class Deadline:
         return self._at - time.monotonic()
 
     def or_in(self, seconds: float) -> Deadline:
-        """This, or so many seconds from now where that is sooner."""
-        return Deadline(min(self._at, time.monotonic() + seconds))
+        """This, or so many seconds from now, which a model may take, where that is sooner."""
+        at = time.monotonic() + seconds
+        return Deadline(at, UpstreamTimeout) if at < self._at else self
 
 
 @contextmanager
 def time_limit(seconds: float, deadline: Deadline, slow: str) -> Iterator[None]:
     """Bound the waiting in the block by `seconds` and by `deadline`.
 
-    :raises UpstreamTimeout: with the message `slow` where the seconds were what was over
+    :raises UpstreamTimeout: with the message `slow` where the seconds were what was over, else the deadline's
     """
     remaining = deadline.remaining
-    message = slow if seconds <= remaining else TOO_LATE
+    late = UpstreamTimeout(slow) if seconds <= remaining else deadline.error(TOO_LATE)
     if remaining <= 0:  # also where the block would never wait, so that no timer could end it
-        raise UpstreamTimeout(message)
+        raise late
     timer = gevent.Timeout(min(seconds, remaining))
     timer.start()
     try:
@@ -66,6 +68,6 @@ def time_limit(seconds: float, deadline: Deadline, slow: str) -> Iterator[None]:
     except gevent.Timeout as expired:
         if expired is not timer:
             raise
-        raise UpstreamTimeout(message) from None
+        raise late from None
     finally:
         timer.close()

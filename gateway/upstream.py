@@ -4,6 +4,7 @@ wrong on the way into `UpstreamError` or `UpstreamTimeout`."""
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -221,14 +222,20 @@ class Upstream:
         # The limit of a connection's own waits ends only what the one around them does not: it is the longer.
         longest_wait = max(timeouts.first_byte, timeouts.idle) + 1
         with _translating_errors(), time_limit(timeouts.first_byte, deadline, SLOW):
-            return self._session.post(
-                f"{model.base_url}{path}",
-                data=body,
-                headers={**headers_for(model, path, stream=stream), **headers},
-                timeout=(timeouts.connect, longest_wait),
-                allow_redirects=False,
-                stream=True,
-            )
+            try:
+                return self._session.post(
+                    f"{model.base_url}{path}",
+                    data=body,
+                    headers={**headers_for(model, path, stream=stream), **headers},
+                    timeout=(timeouts.connect, longest_wait),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except BaseException as struck:
+                # urllib3 closes a socket that is being connected for its own errors only; for others its
+                # frames would keep it until the garbage is collected.
+                traceback.clear_frames(struck.__traceback__)
+                raise
 
 
 def _received(
