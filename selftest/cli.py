@@ -12,7 +12,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -23,7 +23,7 @@ from selftest.report import as_json, print_table
 from selftest.run import try_promises
 from selftest.settings import PATIENCE_SECONDS, Settings
 from selftest.stack import Stack
-from selftest.verdicts import CannotRun, Outcome, Promise
+from selftest.verdicts import CannotRun, Outcome, Promise, Verdict
 
 HOLDS, BROKEN, COULD_NOT_RUN = 0, 1, 2
 INTERRUPTED = 130
@@ -41,8 +41,14 @@ def main(arguments: Sequence[str], settings: Settings | None = None) -> int:
         promises = _chosen(options.only)
         settings = replace(settings or Settings.from_env(), patience=options.patience)
         stack = Stack(settings)
-        with _stoppable(), Progress(len(promises)) as progress:
-            verdicts = try_promises(stack, promises, progress.tell)
+        with _stoppable() as is_stopped, Progress(len(promises)) as progress:
+
+            def notify(promise: Promise, verdict: Verdict | None) -> None:
+                if is_stopped():
+                    raise KeyboardInterrupt
+                progress.tell(promise, verdict)
+
+            verdicts = try_promises(stack, promises, notify)
     except CannotRun as reason:
         print(f"selftest: {reason}", file=sys.stderr)
         return COULD_NOT_RUN
@@ -94,14 +100,19 @@ def _chosen(only: Sequence[str] | None) -> list[Promise]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C in the block, so that the stack is left as it was."""
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """End the block by `KeyboardInterrupt` on Ctrl-C and on SIGTERM, so that the stack is left as it was.
+    Gives whether one has come: raised in a destructor, an exception ends nothing."""
+    stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
 
-    earlier = signal.signal(signal.SIGTERM, stop)
+    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield lambda: stopped
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

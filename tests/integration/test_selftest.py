@@ -113,6 +113,16 @@ def keys_of(gateway: Service) -> list[dict[str, Any]]:
     return keys
 
 
+def test_with_no_defect_switched_on_the_same_gateway_is_found_well(
+    around: Around, defective: tuple[Service, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.from_env(environ(around, defective[0], "defective"))
+    promises = "bad-input,streaming,privacy"
+    assert main(["--json", "--patience", PATIENCE, "--only", promises], settings) == 0, (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_planted_defect_is_found(
     around: Around, defective: tuple[Service, Path], name: str, capsys: pytest.CaptureFixture[str]
@@ -128,16 +138,6 @@ def test_a_planted_defect_is_found(
     assert defect.seen in promise["seen"]
     assert (status, report["holds"]) == (1, False)
     assert standing_faults(around) == [None, None]
-
-
-def test_without_its_defects_the_same_gateway_is_found_well(
-    around: Around, defective: tuple[Service, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = Settings.from_env(environ(around, defective[0], "defective"))
-    promises = "bad-input,streaming,privacy"
-    assert main(["--json", "--patience", PATIENCE, "--only", promises], settings) == 0, (
-        capsys.readouterr().out
-    )
 
 
 @pytest.mark.timeout(300)
