@@ -90,6 +90,11 @@ def gateway(
         )
 
 
+@pytest.fixture(scope="module")
+def default_gateway(start_gateway: StartGateway) -> GatewayUnderTest:
+    return start_gateway(WEB_CONCURRENCY="1", FORWARD_MOCK_FAULTS="on")
+
+
 def request(
     gateway: GatewayUnderTest, model: str, *headers: str, stream: bool = False, fault: str | None = None
 ) -> Answer:
@@ -179,6 +184,34 @@ def test_a_time_that_is_none_is_refused_by_the_name_of_its_header(
 
     assert answer.status == 400
     assert answer.json()["error"]["param"] == "X-Request-Timeout"
+
+
+@each_way
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "status=503",
+        "status=429,retry_after=1",
+        "connect_reset",
+        "stall_before_first_byte",
+        "cut_before_content",
+    ],
+)
+def test_retries_and_fallbacks_end_with_the_requests_time(
+    default_gateway: GatewayUnderTest, fault: str, stream: bool
+) -> None:
+    answer = request(default_gateway, "auto", "X-Request-Timeout: 0.3", stream=stream, fault=fault)
+
+    assert answer.status in (429, 502, 504)
+    assert answer.seconds <= 0.3 + SLACK
+
+
+def test_who_has_too_little_time_shuts_no_model_for_others(default_gateway: GatewayUnderTest) -> None:
+    for _ in range(15):  # more than the failures that open a circuit
+        answer = request(default_gateway, "ExpensiveModel", "X-Request-Timeout: 0.05")
+        assert (answer.status, answer.json()["error"]["code"]) == (504, "upstream_timeout")
+
+    assert request(default_gateway, "ExpensiveModel").status == 200
 
 
 def test_a_wait_for_a_budget_ends_with_the_requests_time(start_gateway: StartGateway) -> None:
