@@ -27,12 +27,14 @@ class Compose:
     )
     settings: dict[str, str] = field(default_factory=dict)
     folder: Path = ROOT
+    files: tuple[Path, ...] = ()  # beside the stack's own, each changing those before it
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
         return subprocess.run(
             [
                 *("docker", "compose", "--file", str(ROOT / "docker-compose.yml")),
+                *(argument for file in self.files for argument in ("--file", str(file))),
                 *("--project-directory", str(self.folder), "--project-name", self.project, *arguments),
             ],
             cwd=ROOT,
