@@ -41,6 +41,8 @@ from gateway.wiring import Gateway
 logger = logging.getLogger(__name__)
 
 
+HEDGE_LOST = "hedge_lost"
+
 Reply: TypeAlias = Answer | Refusal | Relay
 
 
@@ -110,7 +112,7 @@ class ModelCall:
             self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
             raise ClientClosedRequest("The client closed its side of the connection.") from None
         except HedgeLost:
-            self.attempt.end(ClientClosedRequest.status, "hedge_lost")
+            self.attempt.end(ClientClosedRequest.status, HEDGE_LOST)
             self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
             raise
         except gevent.GreenletExit:
@@ -151,6 +153,7 @@ class ModelCall:
 
     def discard(self, reply: object) -> None:
         """Settle a call of which nobody wants to know any more what it said."""
+        self.attempt.end(ClientClosedRequest.status, HEDGE_LOST)  # where it had not even begun
         if isinstance(reply, Relay):
             reply.discard()
         elif isinstance(reply, Answer):
