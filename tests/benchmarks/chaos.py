@@ -56,9 +56,11 @@ FAULTS = (
     "no_usage",
     "slow=0.5",
 )
-# So that a stall is noticed while there is time for another try.
+# A stall is noticed while there is time for another try. Where three calls of ten fail, the retry budget
+# leaves a tenth of the requests to the other model at once; three retries there would fail one in a thousand.
 SETTINGS = {
     "FORWARD_MOCK_FAULTS": "on",
+    "UPSTREAM_RETRIES": "5",
     "UPSTREAM_FIRST_BYTE_TIMEOUT_SECONDS": "2",
     "UPSTREAM_IDLE_TIMEOUT_SECONDS": "2",
 }
