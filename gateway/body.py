@@ -19,7 +19,7 @@ from gevent.threadpool import ThreadPool
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.errors import InvalidRequest, RequestTimeout, WorkerStopping
+from gateway.errors import GatewayError, InvalidRequest, RequestTimeout, WorkerStopping
 from gateway.overload import Slot, Slots
 from gateway.schema.base import ModelRequest
 
@@ -58,9 +58,11 @@ class Bodies:
         if len(body) < BIG_BYTES:
             return parse(body)
         try:
-            parsed: Parsed = self._parser.apply(_measured, (parse, body))
+            parsed: Parsed | GatewayError = self._parser.apply(_measured, (parse, body))
         except gevent.GreenletExit:
             raise WorkerStopping from None
+        if isinstance(parsed, GatewayError):
+            raise parsed
         return parsed
 
     def read(self) -> bytes:
@@ -129,13 +131,21 @@ class _Room:
 
 
 def _received(source: Any, length: int | None, most: int | None, room: _Room) -> bytes:
-    """All that comes, up to `length` where that is known; less where the client ends early."""
+    """All that comes, up to `length` where that is known; less where the client ends early.
+
+    :raises RequestEntityTooLarge: with the first byte that is too much
+    """
     received = BytesIO()
-    while length is None or received.tell() < length:
-        if received.tell() == room.size:
+    while (come := received.tell()) != length:
+        if come == room.size:
             room.double(length)
-        wanted = min(room.size - received.tell(), READ_BYTES)
-        piece = source.read(wanted if length is None else min(wanted, length - received.tell()))
+        # No read may wait for bytes that are not needed.
+        ends = [room.size - come, READ_BYTES]
+        if length is not None:
+            ends.append(length - come)
+        elif most is not None:
+            ends.append(most + 1 - come)
+        piece = source.read(min(ends))
         if not piece:
             break
         received.write(piece)
@@ -144,9 +154,13 @@ def _received(source: Any, length: int | None, most: int | None, room: _Room) ->
     return received.getvalue()
 
 
-def _measured(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
-    """What `parse` makes of a body, with what is remembered of it once it has been worked out."""
-    parsed = parse(body)
+def _measured(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed | GatewayError:
+    """What `parse` makes of a body, with what is remembered of it once it has been worked out; or the error
+    that it raises, since gevent logs those that leave a thread."""
+    try:
+        parsed = parse(body)
+    except GatewayError as error:
+        return error
     if isinstance(parsed, ModelRequest):
         _ = parsed.prompt_tokens, parsed.user_characters, parsed.capabilities
     return parsed
