@@ -106,7 +106,7 @@ def test_who_has_waited_long_enough_is_refused_and_leaves_the_queue(patience: fl
     assert slots.waiting == 0
 
 
-@pytest.mark.parametrize("blow", BLOWS, ids=repr)
+@pytest.mark.parametrize("blow", BLOWS, ids=lambda blow: type(blow).__name__)
 @pytest.mark.parametrize("given", [False, True], ids=["waiting", "given its place, not yet woken"])
 def test_who_is_struck_in_the_queue_holds_nothing(blow: BaseException, given: bool) -> None:
     slots = Slots(1, 3, LONG)
