@@ -18,6 +18,7 @@ import redis
 from gateway.retries import RETRIED_STATUSES
 from model_server.faults import Kind
 from tests.conftest import GatewayUnderTest
+from tests.support.agreement import TOLERANCE_USD, books_of
 from tests.support.fault_matrix import BROKEN, PAGE, REFUSED, TIMES, Cell, read_matrix
 from tests.support.own_stack import PREFIX, own_gateway
 from tests.support.ports import lasting_port
@@ -33,7 +34,8 @@ CLIENTS = 16
 TIMEOUT_SECONDS = "0.8"
 BILLS_SECONDS = 10
 NO_WAIT = {"FIRST_TOKEN_SECONDS": "0", "TOKEN_INTERVAL_SECONDS": "0.001"}
-CELLS = read_matrix(PAGE.read_text())
+PAGE_TEXT = PAGE.read_text()
+CELLS = read_matrix(PAGE_TEXT)
 CHEAPEST = {"model": "CheapModel", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
 ADMIN = f"Authorization: Bearer {ADMIN_KEY}"
 # The page's names of models, by those of the catalog below.
@@ -226,8 +228,19 @@ def test_the_matrix_has_every_fault_in_every_way_once() -> None:
     ]
     assert sorted(ways) == sorted((cell.fault, cell.streamed, cell.times, cell.broken) for cell in CELLS)
     assert {f"status={status}" for status in RETRIED_STATUSES} <= faults
+    assert f"every one of its {len(CELLS)} cells" in PAGE_TEXT
     names = {re.split("[=,]", fault)[0] for fault in faults}
     assert names == {str(kind) for kind in Kind if kind is not Kind.NONE} | {"slow"}
+
+
+def test_the_models_have_answered_no_call_that_is_not_counted(
+    gateway: GatewayUnderTest, seen: dict[Cell, Seen]
+) -> None:
+    for model, books in books_of(gateway).items():
+        difference = books.counted - books.billed
+        assert (difference.input_tokens, difference.output_tokens) == (0, 0), model
+        assert abs(difference.cost_usd) <= TOLERANCE_USD
+        assert books.billed.calls > len(seen) / 4, "the models were hardly asked"
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)

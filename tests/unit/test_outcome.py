@@ -8,7 +8,7 @@ import pytest
 from flask import Response
 
 from gateway.billing import Usage
-from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.errors import RequestTimeUp, UpstreamError, UpstreamTimeout
 from gateway.outcome import Again, refused, unanswered
 from gateway.retries import RETRIED_STATUSES
 
@@ -50,6 +50,10 @@ def test_a_failure_is_repeated_where_that_costs_nothing_and_may_help(
     assert failure.again is again
     assert failure.is_models_fault
     assert failure.wait is None
+
+
+def test_who_had_no_more_time_has_not_found_a_fault_of_the_model() -> None:
+    assert not unanswered(RequestTimeUp("too late")).is_models_fault
 
 
 def test_a_failed_call_tells_how_long_its_provider_asks_to_be_left_alone() -> None:

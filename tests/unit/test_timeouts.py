@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 
-from gateway.errors import UpstreamTimeout
+from gateway.errors import RequestTimeUp, UpstreamTimeout
 from gateway.timeouts import TOO_LATE, Deadline, time_limit
 
 SLOW = "too slow"
@@ -35,6 +35,15 @@ def test_what_waits_too_long_is_told_by_which_limit(seconds: float, deadline: fl
     ):
         gevent.sleep(5)
     assert 0.02 <= time.monotonic() - began < 1
+
+
+def test_only_a_requests_own_time_is_told_as_its_own() -> None:
+    request = Deadline.in_seconds(0.02)
+    with pytest.raises(RequestTimeUp), time_limit(5, request.or_in(5), SLOW):
+        gevent.sleep(5)
+    with pytest.raises(UpstreamTimeout) as slow, time_limit(5, Deadline.in_seconds(5).or_in(0.02), SLOW):
+        gevent.sleep(5)
+    assert not isinstance(slow.value, RequestTimeUp)
 
 
 def test_what_ends_in_time_is_let_be_and_leaves_no_timer() -> None:
