@@ -119,7 +119,8 @@ class RelaySetting:
         try:
             self.start()
         except UpstreamError as failure:
-            assert failure.usage is not None
+            if failure.usage is None:
+                raise
             self.attempt.settle(self.ledger, failure.usage, answered=False, failed=True)
             return failure.told if isinstance(failure, ProviderSaidFailed) else self.way.error(failure)
         sent = b""
