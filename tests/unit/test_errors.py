@@ -29,6 +29,7 @@ from gateway.errors import (
     Overloaded,
     RateLimitExceeded,
     RequestTimeout,
+    RequestTimeUp,
     RequestTooDear,
     RequestTooLarge,
     UnknownPath,
@@ -60,6 +61,7 @@ ALL = (
     Overloaded,
     LedgerUnavailable,
     UpstreamTimeout,
+    RequestTimeUp,
     WorkerStopping,
 )
 
@@ -115,6 +117,7 @@ def test_every_error_is_tested_here() -> None:
         (NoModelAvailable("m"), 503, "server_error", "no_model_available"),
         (Overloaded("m"), 503, "server_error", "overloaded"),
         (LedgerUnavailable("m"), 503, "server_error", "ledger_unavailable"),
+        (RequestTimeUp("m"), 504, "server_error", "upstream_timeout"),
         (UpstreamTimeout("m"), 504, "server_error", "upstream_timeout"),
     ],
 )
