@@ -36,6 +36,7 @@ from gateway.request_limits import RequestLimits
 from gateway.retries import backoff
 from gateway.router import Route, fallbacks
 from gateway.timeouts import TOO_LATE, time_limit
+from gateway.upstream import Refusal
 from gateway.wiring import Gateway
 
 # Who asks to be left alone for longer is not waited for where another model can answer at once.
@@ -127,13 +128,15 @@ class Forwarding:
                 return reply
             self._exchange.answering = call.attempt
             response = call.respond(reply)
-            if isinstance(response, Response):
+            if isinstance(reply, Refusal):
+                permit.abandoned()  # that the client is at fault says nothing about the model
+            elif isinstance(response, Response):
                 self._note_answer(call, permit)
             return response
         finally:
             call.end()
 
-    def _admitted(self, route: Route, way: Passage) -> ModelCall:
+    def _admitted(self, route: Route, way: Passage, *, queues: bool = True) -> ModelCall:
         """A call of a model that may be made.
 
         :raises GatewayError: where it may not
@@ -141,7 +144,8 @@ class Forwarding:
         max_cost, deadline = self._limits.max_cost, self._limits.deadline
         left = None if max_cost is None else max_cost - self._exchange.most_cost
         with waited_for(self._exchange, self._connection):
-            slot = self._gateway.model_slots.of(route.model).take(patience=max(0.0, deadline.remaining))
+            patience = max(0.0, deadline.remaining) if queues else 0
+            slot = self._gateway.model_slots.of(route.model).take(patience=patience)
             try:
                 with time_limit(deadline.remaining, deadline, TOO_LATE):
                     admission = self._admissions.admit(route, way, left)
@@ -164,10 +168,12 @@ class Forwarding:
             if not budget.try_withdraw(last_chance=False):
                 return None
             try:
-                hedge = self._admitted(route, self._admissions.way_of(route))
-            except GatewayError:
-                budget.done()
-                return None
+                hedge = self._admitted(route, self._admissions.way_of(route), queues=False)
+            except BaseException as error:
+                budget.give_back()
+                if isinstance(error, GatewayError):
+                    return None
+                raise
             hedge.attempt.is_hedge = True
             hedge.on_end = budget.done
             return hedge

@@ -10,6 +10,7 @@ import gevent
 
 from gateway.model_call import HedgeLost, ModelCall, Reply
 from gateway.outcome import Unanswered
+from gateway.upstream import Refusal
 
 Asked: TypeAlias = "Reply | Unanswered | BaseException"
 
@@ -29,10 +30,13 @@ def first_to_answer(
         if not gevent.wait(list(running), timeout=usual) and (second := another()) is not None:
             running[gevent.spawn(_asked, second)] = second
         for greenlet in gevent.iwait(list(running)):
-            if outcome is not None:
-                call.end()  # the one before has failed
+            if outcome is not None:  # the one before has failed
+                if isinstance(outcome, Refusal):
+                    call.discard(outcome)
+                call.end()
             call, outcome = running.pop(greenlet), greenlet.value
-            if not isinstance(outcome, Unanswered):
+            # A provider with too much to do refuses the second call while it answers the first.
+            if not isinstance(outcome, Unanswered | Refusal):
                 break
     except BaseException:
         if call not in running.values():  # it had failed, and the other was waited for

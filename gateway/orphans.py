@@ -63,7 +63,7 @@ class Orphans:
         if found is None and now - search.since > ASK_SECONDS:
             found = _estimate(model, baseline, record)
         if found is not None:
-            del self._searches[call]
+            self._searches.pop(call, None)
         return found
 
     def _ask(

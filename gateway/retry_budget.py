@@ -39,6 +39,11 @@ class RetryBudget:
         self._under_way += 1
         return True
 
+    def give_back(self) -> None:
+        """A retry that was granted has not been sent."""
+        self._saved = min(self._full, self._saved + 100)
+        self._under_way -= 1
+
     def done(self) -> None:
         """A retry that was granted has ended."""
         self._under_way -= 1

@@ -45,14 +45,16 @@ class LateBills:
         if len(self._awaited) >= MOST_AWAITED:
             self._settle(reservation, replace(estimate, failed=False))
             return estimate
-        if patience > 0:
-            with gevent.Timeout(patience, False):  # type: ignore[arg-type]
-                if (settled := self._settled(reservation, estimate)) is not None:
-                    return settled
-        self._awaited.append((reservation, estimate))
-        if not self._is_looking:
-            self._is_looking = True
-            gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
+        awaited = (reservation, estimate)
+        self._awaited.append(awaited)  # first of all, whatever strikes while it is waited for
+        try:
+            if patience > 0:
+                with gevent.Timeout(patience, False):  # type: ignore[arg-type]
+                    return self._settled_of(awaited)
+        finally:
+            if self._awaited and not self._is_looking:
+                self._is_looking = True
+                gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
         return None
 
     def finish(self, seconds: float) -> None:
@@ -65,15 +67,15 @@ class LateBills:
         try:
             while self._awaited:
                 for awaited in list(self._awaited):
-                    if self._settled(*awaited) is not None:
-                        self._awaited.remove(awaited)
+                    self._settled_of(awaited)
                 if self._awaited:
                     gevent.sleep(LOOK_EVERY_SECONDS)
         finally:
             self._is_looking = False
 
-    def _settled(self, reservation: Reservation, estimate: Entry) -> Entry | None:
+    def _settled_of(self, awaited: tuple[Reservation, Entry]) -> Entry | None:
         """What the call has been settled by, or None while its bill is not known."""
+        reservation, estimate = awaited
         try:
             entry = self._found(reservation, estimate)
         except Exception:
@@ -82,6 +84,8 @@ class LateBills:
         if entry is not None:
             with suppress(LedgerUnavailable):  # what was settled is tried further where it waits
                 self._settle(reservation, replace(entry, failed=False))
+            with suppress(ValueError):  # two may have looked at once
+                self._awaited.remove(awaited)
         return entry
 
     def _found(self, reservation: Reservation, estimate: Entry) -> Entry | None:
