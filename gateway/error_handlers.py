@@ -15,7 +15,14 @@ from werkzeug.exceptions import (
 
 from gateway.apis import Api
 from gateway.error_shapes import api_of_path, error_body
-from gateway.errors import GatewayError, InvalidRequest, RequestTooLarge, UnknownPath, WrongMethod
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    RequestTooLarge,
+    UnknownPath,
+    WrongMethod,
+    forget_frames,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +35,7 @@ def register_error_handlers(app: Flask) -> None:
         translated = translate(error)
         if translated.status == 500:
             logger.error("unexpected error", exc_info=error, extra={"request_id": g.exchange.request_id})
+        forget_frames(error)
         g.exchange.error = translated
         return error_response(translated, api_of_path(request.path))
 

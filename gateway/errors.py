@@ -69,6 +69,19 @@ class GatewayError(Exception):
         }
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of where an error and those before it were raised. Who keeps it would keep all that was in work
+    there, a request's body above all, and often itself, until the garbage collector comes by."""
+    chain: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while chain:
+        each = chain.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            chain += each.__cause__, each.__context__
+
+
 class InvalidRequest(GatewayError):
     status = 400
     type = "invalid_request_error"

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from flask import Response
 
-from gateway.errors import GatewayError, RequestTimeUp, UpstreamError, UpstreamTimeout
+from gateway.errors import GatewayError, RequestTimeUp, UpstreamError, UpstreamTimeout, forget_frames
 from gateway.retries import RETRIED_STATUSES, retry_after
 
 
@@ -30,6 +30,9 @@ class Unanswered:
     wait: float | None = None
     is_models_fault: bool = True
     response: Response | None = None
+
+    def __post_init__(self) -> None:
+        forget_frames(self.error)
 
 
 def unanswered(error: UpstreamError, response: Response | None = None) -> Unanswered:

@@ -214,6 +214,22 @@ def test_bodies_have_so_much_room_and_no_more_while_small_ones_always_find_some(
     assert small.result().status_code == 200
 
 
+def test_the_bodies_of_requests_that_failed_are_let_go_at_once(
+    start_gateway: StartGateway, provider: GatedProvider
+) -> None:
+    nowhere = f"http://127.0.0.1:{lasting_port()}/v1"
+    urls = {"CHEAP_MODEL_URL": nowhere, "EXPENSIVE_MODEL_URL": nowhere}
+    gateway = start_gateway(**SETTINGS | urls | {"UPSTREAM_RETRIES": "1", "MAX_REQUEST_BYTES": "2097152"})
+    large = {"messages": [{"role": "user", "content": "x" * (2 * MEBIBYTE - 200)}]}
+    (worker,) = gateway.service.workers
+    for _ in range(2):
+        assert gateway.post(large).status_code == 502
+    before = worker.memory_info().rss
+    for _ in range(8):  # too few for the garbage collector to come by
+        assert gateway.post(large).status_code == 502
+    assert worker.memory_info().rss - before < 12 * MEBIBYTE
+
+
 def test_a_body_that_is_declared_and_not_sent_takes_no_room(
     gateway: GatewayUnderTest, provider: GatedProvider
 ) -> None:

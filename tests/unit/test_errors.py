@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import weakref
+from types import SimpleNamespace
 
 import pytest
+from flask import Flask, g
 from werkzeug import exceptions as http
 
 from gateway import errors
 from gateway.apis import Api
 from gateway.billing import Usage
-from gateway.error_handlers import error_response, translate
+from gateway.error_handlers import error_response, register_error_handlers, translate
 from gateway.error_shapes import error_event
 from gateway.errors import (
     ClientClosedRequest,
@@ -38,6 +42,7 @@ from gateway.errors import (
     WorkerStopping,
     WrongMethod,
 )
+from gateway.outcome import Unanswered
 
 SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
@@ -239,3 +244,61 @@ def test_a_wrong_method_is_answered_with_those_that_are_right(methods: list[str]
 def test_translating_one_error_leaves_the_class_of_others_alone() -> None:
     translate(http.ImATeapot())
     assert InvalidRequest("m").status == 400
+
+
+class InWork:
+    """Stands for a request's body."""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [InvalidRequest("m"), UpstreamError("m"), http.NotFound(), RequestTooLarge("m")],
+    ids=repr,
+)
+@pytest.mark.parametrize("cause", [None, OSError(), ValueError()], ids=repr)
+def test_an_error_that_was_answered_holds_nothing_of_what_was_in_work(
+    raised: Exception, cause: Exception | None
+) -> None:
+    app = Flask(__name__)
+    register_error_handlers(app)
+    exchange = SimpleNamespace(request_id="r", error=None)
+    held: list[weakref.ref[InWork]] = []
+
+    @app.post("/")
+    def fail() -> str:
+        g.exchange = exchange
+        in_work = InWork()
+        held.append(weakref.ref(in_work))
+        try:
+            if cause is not None:
+                raise cause
+        except Exception as error:
+            raise raised from error
+        raise raised
+
+    gc.disable()
+    try:
+        app.test_client().post("/").close()
+        assert exchange.error is not None
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_failure_that_is_kept_holds_nothing_of_what_was_in_work() -> None:
+    def failure() -> Unanswered:
+        in_work = InWork()
+        held.append(weakref.ref(in_work))
+        try:
+            raise UpstreamError("m") from OSError()
+        except UpstreamError as error:
+            return Unanswered(error)
+
+    held: list[weakref.ref[InWork]] = []
+    gc.disable()
+    try:
+        kept = failure()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+    assert isinstance(kept.error.__cause__, OSError)
