@@ -29,6 +29,8 @@ GENERATED_TEXT = re.compile(
     re.DOTALL,
 )
 ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+# What a choice of a chunk has besides its content.
+SHELL = frozenset({"role", "index", "finish_reason", "native_finish_reason", "logprobs", "delta"})
 RESPONSE_FAILED = "response.failed"
 RESPONSE_ENDS = ("response.completed", "response.incomplete", RESPONSE_FAILED)
 
@@ -74,10 +76,12 @@ def message_of(refusal: object) -> str | None:
 
 class StreamReader(ABC):
     """Follows one stream. `usage` is what has been stated so far, `characters` what has been generated;
-    `failed` tells that the provider has ended it as failed, by an event of the API's own."""
+    `begun` tells that something of the answer's content has come, characters or not, and `failed` that the
+    provider has ended it as failed, by an event of the API's own."""
 
     usage: Usage | None = None
     characters = 0
+    begun = False
     failed = False
     _characters_when_stated = 0
 
@@ -138,6 +142,8 @@ class CompletionReader(StreamReader):
             index = choice.get("index", 0)
             index = index if isinstance(index, int) else 0
             self._begun.add(index)
+            content = _object(choice.get("delta")) or choice
+            self.begun = self.begun or any(value for name, value in content.items() if name not in SHELL)
             if choice.get("finish_reason"):
                 self._finished.add(index)
                 # OpenRouter's word for an answer that its provider broke off.
@@ -168,8 +174,11 @@ class MessageReader(StreamReader):
                 self._stop_reason = _object(chunk.get("delta")).get("stop_reason") or self._stop_reason
                 self._note_usage(chunk.get("usage"))
             case "content_block_start":
+                block = _object(chunk.get("content_block"))
+                self.begun = self.begun or block.get("type") not in ("text", "thinking")
                 self.characters += _length(_texts_of(_object(chunk.get("content_block"))))
             case "content_block_delta":
+                self.begun = True
                 self.characters += _length(_texts_of(_object(chunk.get("delta"))))
 
     def _note_usage(self, stated: object) -> None:
@@ -197,9 +206,12 @@ class ResponseReader(StreamReader):
     def read(self, event: Event) -> None:
         chunk = event.chunk or {}
         kind = chunk.get("type")
+        if "delta" in chunk:
+            self.begun = True
         if isinstance(chunk.get("delta"), str):
             self.characters += len(chunk["delta"])
         elif kind == "response.output_item.added":
+            self.begun = self.begun or _object(chunk.get("item")).get("type") not in ("message", "reasoning")
             self.characters += _length(_texts_of_item(_object(chunk.get("item"))))
         if kind in RESPONSE_ENDS:
             self._state(usage_stated(Api.RESPONSES, _object(chunk.get("response"))))

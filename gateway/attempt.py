@@ -35,6 +35,7 @@ class Attempt:
     usage: Usage | None = None
     cost: Decimal | None = None
     bill_awaited: bool = False
+    bill_unknown: bool = False  # nobody will ever say what it cost
     recorded: bool = False
     upstream_request_id: str | None = None
 
@@ -80,7 +81,7 @@ class Attempt:
     @property
     def most(self) -> Decimal:
         """What it costs at most, as far as is known; that a call is running is known."""
-        if self.cost is not None and not self.bill_awaited:
+        if self.cost is not None and not self.bill_awaited and not self.bill_unknown:
             return self.cost
         reserved = self.reservation.call.most if self.reservation is not None else Decimal(0)
         return max(self.cost or Decimal(0), reserved)

@@ -15,12 +15,14 @@ import gevent
 from flask import Response
 from werkzeug.datastructures import Headers
 
-from gateway.admission import Admissions
+from gateway.admission import Admission, Admissions
 from gateway.circuits import Permit
 from gateway.client import waited_for
 from gateway.errors import (
+    ClientClosedRequest,
     GatewayError,
     InvalidRequest,
+    LedgerUnavailable,
     NoModelAvailable,
     Overloaded,
     RequestTooDear,
@@ -84,13 +86,21 @@ class Forwarding:
             route, way = self._others_left.pop(0)
 
     def _ask_model(self, route: Route, way: Passage) -> Response | Unanswered:
-        """What one model answers, after retries if need be."""
-        budget = self._gateway.retry_budget
+        """What one model answers, after retries if need be; another one where a budget affords only that."""
+        if self._gateway.circuits.state(route.model.name) == "open":
+            return self._skipped(route)
+        admission = self._admitted(route, way)
+        if isinstance(admission, Unanswered):
+            return admission
+        if admission.route.model is not route.model:
+            self._first, self._others = admission.route, None
+        route, budget = admission.route, self._gateway.retry_budget
         permit = self._gateway.circuits.permit(route.model.name, route.model.slow_seconds)
         if permit is None:
+            self._release(admission)
             return self._skipped(route)
         try:
-            outcome = self._call(route, way, permit)
+            outcome = self._call(admission, permit)
             retries = 0
             while isinstance(outcome, Unanswered):
                 pause = self._pause_before_retry(outcome, retries)
@@ -99,7 +109,10 @@ class Forwarding:
                 try:
                     with waited_for(self._exchange, self._connection):
                         gevent.sleep(pause)
-                    outcome = self._call(route, self._admissions.way_of(route), permit)
+                    again = self._admitted(route, self._admissions.way_of(route))
+                    if isinstance(again, Unanswered):
+                        break
+                    outcome = self._call(again, permit)
                 finally:
                     budget.done()
                 retries += 1
@@ -110,18 +123,12 @@ class Forwarding:
             permit.failed() if outcome.is_models_fault else permit.abandoned()
         return outcome
 
-    def _call(self, route: Route, way: Passage, permit: Permit) -> Response | Unanswered:
+    def _call(self, admission: Admission, permit: Permit) -> Response | Unanswered:
         """What one call of a model gives."""
         try:
-            call = self._admitted(route, way)
-        except (RequestTooDear, Overloaded) as error:  # for this model
+            call = self._begun(admission)
+        except Overloaded as error:
             return Unanswered(error, is_models_fault=False)
-        except GatewayError as error:
-            if not self._exchange.attempts:
-                raise
-            return Unanswered(error, is_models_fault=False)
-        if call.attempt.route.model is not route.model:
-            permit.abandoned()  # a budget has chosen another
         try:
             call, reply = self._first_reply(call)
             if isinstance(reply, Unanswered):
@@ -136,25 +143,48 @@ class Forwarding:
         finally:
             call.end()
 
-    def _admitted(self, route: Route, way: Passage, *, queues: bool = True) -> ModelCall:
-        """A call of a model that may be made.
+    def _admitted(self, route: Route, way: Passage) -> Admission | Unanswered:
+        """What is reserved for a call of a model, or another one where a budget affords only that.
 
-        :raises GatewayError: where it may not
+        :raises GatewayError: where the request may make no call at all
         """
         max_cost, deadline = self._limits.max_cost, self._limits.deadline
         left = None if max_cost is None else max_cost - self._exchange.most_cost
-        with waited_for(self._exchange, self._connection):
-            patience = max(0.0, deadline.remaining) if queues else 0
-            slot = self._gateway.model_slots.of(route.model).take(patience=patience)
-            try:
-                with time_limit(deadline.remaining, deadline, TOO_LATE):
-                    admission = self._admissions.admit(route, way, left)
-            except BaseException:
-                slot.free()
+        try:
+            with (
+                waited_for(self._exchange, self._connection),
+                time_limit(deadline.remaining, deadline, TOO_LATE),
+            ):
+                return self._admissions.admit(route, way, left)
+        except RequestTooDear as error:  # for this model
+            return Unanswered(error, is_models_fault=False)
+        except (ClientClosedRequest, WorkerStopping):
+            raise
+        except GatewayError as error:
+            if not self._exchange.attempts:
                 raise
+            return Unanswered(error, is_models_fault=False)
+
+    def _begun(self, admission: Admission, *, queues: bool = True) -> ModelCall:
+        """The call that was admitted, once its model may have another one in work.
+
+        :raises Overloaded: where it may not
+        """
+        deadline = self._limits.deadline
+        slots = self._gateway.model_slots.of(admission.route.model)
+        try:
+            with waited_for(self._exchange, self._connection):
+                slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
+        except BaseException:
+            self._release(admission)
+            raise
         call = ModelCall(self._gateway, self._exchange, self._admissions.asked, admission, slot, deadline)
         call.for_client(self._client, self._connection)
         return call
+
+    def _release(self, admission: Admission) -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            self._gateway.ledger.release(admission.reservation)
 
     def _first_reply(self, call: ModelCall) -> tuple[ModelCall, Reply | Unanswered]:
         """The reply to a call, or to the one that is made beside it when it takes unusually long."""
@@ -168,11 +198,16 @@ class Forwarding:
             if not budget.try_withdraw(last_chance=False):
                 return None
             try:
-                hedge = self._admitted(route, self._admissions.way_of(route), queues=False)
-            except BaseException as error:
-                budget.give_back()
-                if isinstance(error, GatewayError):
+                admission = self._admitted(route, self._admissions.way_of(route))
+                if isinstance(admission, Unanswered):
+                    budget.give_back()
                     return None
+                hedge = self._begun(admission, queues=False)
+            except Overloaded:
+                budget.give_back()
+                return None
+            except BaseException:
+                budget.give_back()
                 raise
             hedge.attempt.is_hedge = True
             hedge.on_end = budget.done

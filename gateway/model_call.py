@@ -199,6 +199,7 @@ class ModelCall:
         usage = error.usage
         ask_bill = usage is not None and usage.estimated
         if usage is None:
+            self.attempt.bill_unknown = was_sent and error.provider_status is None
             # What a provider bills that said nothing, only it can know; without asking it, that is nothing.
             ask_bill = error.characters is not None or (was_sent and isinstance(error, UpstreamTimeout))
             usage = NO_USAGE if error.characters is None else self._way.estimate(error.characters)

@@ -24,6 +24,7 @@ import gevent
 
 from gateway.answers import stream_reader
 from gateway.attempt import PATIENCE_FOR_BILL, Attempt
+from gateway.batches import Batches
 from gateway.billing import NO_USAGE, Usage
 from gateway.client import ClientLeft, client_watched
 from gateway.errors import (
@@ -87,7 +88,7 @@ class Relay:
         self._ledger = ledger
         self._connection = connection
         self._reader = stream_reader(passage.api, passage.choices)
-        self._batches: Iterator[list[Event]] = iter(stream)
+        self._batches = Batches(stream)
         self._held: list[_Piece] = []
         self._settled = False
         self._pieces = self._run()
@@ -112,6 +113,7 @@ class Relay:
                 self._hold_until_content()
         except BaseException as failure:
             self._settled = True  # there is no answer to bill; the caller counts the failure
+            self._batches.stop()
             self._stream.close()
             if isinstance(failure, UpstreamError):
                 failure.usage = self._usage()  # who has said 200 bills at least the prompt
@@ -119,8 +121,12 @@ class Relay:
         self._exchange.time_to_first_token = time.monotonic() - self._exchange.started
 
     def _hold_until_content(self) -> None:
-        since = time.monotonic()
-        while (events := self._next_batch()) is not None:
+        ends = time.monotonic() + HOLD_SECONDS
+        while True:
+            if self._held and not self._batches.comes_within(ends - time.monotonic()):
+                return
+            if (events := self._next_batch()) is None:
+                raise UpstreamError("The provider ended its answer before it began.")
             piece = self._piece_of(events)
             if piece.failure is not None:
                 raise piece.failure
@@ -128,10 +134,9 @@ class Relay:
             if self._reader.failed:
                 told = b"".join(held.passed_on for held in self._held)
                 raise ProviderSaidFailed(told, self.headers)
-            begun = self._reader.characters > 0 or self._reader.finished or piece.is_last
-            if begun or time.monotonic() - since > HOLD_SECONDS:
+            reader = self._reader
+            if reader.begun or reader.characters or reader.finished or piece.is_last:
                 return
-        raise UpstreamError("The provider ended its answer before it began.")
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -214,6 +219,7 @@ class Relay:
         if self._connection is not None:
             self._connection.settimeout(None)
         try:
+            self._batches.stop()
             self._stream.close()
         finally:
             self._settle_broken(failed=False, answered=answered)
@@ -232,10 +238,10 @@ class Relay:
 
     def _next_batch(self) -> list[Event] | None:
         if not self._reader.finished:
-            return next(self._batches, None)
+            return self._batches.next()
         # The answer is whole: only its usage may still come, and however the stream ends now, it ends well.
         with suppress(UpstreamError), gevent.Timeout(SECONDS_FOR_USAGE, False):  # type: ignore[arg-type]
-            return next(self._batches, None)
+            return self._batches.next()
         return None
 
     def _piece_of(self, events: list[Event]) -> _Piece:

@@ -72,6 +72,9 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
     else:
         others = []
     able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
+    if request.stored:  # with its provider, and nobody else knows it
+        home = (route.model.base_url, route.model.api_key)
+        able = [model for model in able if (model.base_url, model.api_key) == home]
     reason = f"{route.reason}; fell back from {route.model.name}"
     return [
         Route(model, route.policy, reason, max(model, route.baseline, key=models.index)) for model in able

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from gateway.apis import Api
 from gateway.catalog import AUTO
 from gateway.client import waited_for
 from gateway.error_shapes import refusal_body
-from gateway.errors import ContextTooLong, LedgerUnavailable
+from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
 from gateway.headers import client_headers
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
 from gateway.router import choose
@@ -23,10 +24,11 @@ from gateway.schema.prompts import parse_completion_request, parse_embedding_req
 from gateway.schema.responses import parse_responses_request
 from gateway.serve import authenticated, limits_of_request, serve
 from gateway.stopping import service_stops
-from gateway.upstream import Answer
+from gateway.upstream import Answer, Refusal
 from gateway.wiring import gateway
 
 MODELS_CREATED = 1767225600  # OpenAI's `created` is required; a fixed date keeps all workers' lists alike
+COUNT_SECONDS = 10.0  # past it the tokens are estimated
 COUNTS_NOTHING = (404, 405)  # a provider of Messages that does not count their tokens
 OPENAPI = Path(__file__).with_name("openapi.json")
 
@@ -75,14 +77,18 @@ def count_tokens() -> Response:
     except ContextTooLong:  # which is what a client may want to know
         return jsonify({"input_tokens": asked.prompt_tokens})
     g.exchange.decision = route
-    if Api.MESSAGES in route.model.apis:
+    if Api.MESSAGES in route.model.apis and gateway().circuits.state(route.model.name) != "open":
         body = BytesIO(asked.body_for(route.model.upstream_name))
         headers = client_headers(request.headers, Api.MESSAGES, mock_faults=settings.forward_mock_faults)
+        answer: Answer | Refusal | None = None
         with waited_for(g.exchange, request.environ.get("gunicorn.socket")):
-            answer = gateway().upstream.count_tokens(route.model, body, headers, limits.deadline)
+            g.exchange.slot = gateway().slots.take()
+            deadline = limits.deadline.or_in(COUNT_SECONDS)
+            with suppress(UpstreamError):  # an estimate needs nobody
+                answer = gateway().upstream.count_tokens(route.model, body, headers, deadline)
         if isinstance(answer, Answer):
             return Response(answer.body, mimetype="application/json")
-        if answer.status not in COUNTS_NOTHING:
+        if isinstance(answer, Refusal) and answer.status not in COUNTS_NOTHING:
             refused = refusal_body(Api.MESSAGES, Api.MESSAGES, answer.status, answer.body, answer.message)
             return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     return jsonify({"input_tokens": asked.prompt_tokens})
