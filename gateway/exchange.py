@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.attempt import Attempt
-from gateway.errors import GatewayError, LedgerUnavailable
+from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
 from gateway.overload import Slot
@@ -102,6 +102,8 @@ class Exchange:
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
         logger.log(level, "request", extra=line)
+        if self.error is not None:
+            forget_frames(self.error)
 
     def _outcome_of(self, attempt: Attempt) -> dict[str, Any]:
         outcome: dict[str, Any] = {}

@@ -26,6 +26,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
     parts, exchange = gateway(), exchange_of_request()
     settings, connection = parts.settings, request.environ.get("gunicorn.socket")
 
+    parts.slots.check()
     tenant = authenticated()
     limits = limits_of_request()
     asked = parts.bodies.parsed(parse)
