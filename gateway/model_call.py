@@ -109,11 +109,11 @@ class ModelCall:
         except ClientLeft:
             self._exchange.client_left = True
             self.attempt.end(ClientClosedRequest.status, ClientClosedRequest.code)
-            self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
+            self._count(self._usage_so_far(body, received), failed=False, ask_bill=body.tell() > 0)
             raise ClientClosedRequest("The client closed its side of the connection.") from None
         except HedgeLost:
             self.attempt.end(ClientClosedRequest.status, HEDGE_LOST)
-            self._count(self._usage_so_far(body, received), failed=False, ask_bill=True)
+            self._count(self._usage_so_far(body, received), failed=False, ask_bill=body.tell() > 0)
             raise
         except gevent.GreenletExit:
             self.attempt.end(WorkerStopping.status, WorkerStopping.code)
