@@ -28,7 +28,7 @@ from tests.support.stack import MODELS
 from tests.support.waiting import eventually
 from tests.support.wire import Answer, connected, head, post
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.heavy, pytest.mark.load, pytest.mark.timeout(240)]
 
 CLIENTS = 16
 TIMEOUT_SECONDS = "0.8"

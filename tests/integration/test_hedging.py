@@ -25,7 +25,7 @@ from tests.support.stack import SHORT
 from tests.support.waiting import eventually
 from tests.support.wire import Answer, ask, connected, post
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
 SLOW_SECONDS = 3.0
 USUAL_SECONDS = 0.2

@@ -12,7 +12,7 @@ from tests.support.many_streams import Request, run_streams
 from tests.support.processes import running_model
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
 STREAMS, CHUNKS = 500, 50
 

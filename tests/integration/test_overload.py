@@ -26,7 +26,7 @@ from tests.support.processes import running
 from tests.support.waiting import eventually
 from tests.support.wire import connected, head, post
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.load]
 
 SLOTS, QUEUED, QUEUE_SECONDS = 4, 2, 1.0
 MEBIBYTE = 2**20
