@@ -47,7 +47,8 @@ def seconds_of(name: str, table: Mapping[str, Any], key: str) -> float | None:
     seconds = table.get(key)
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0.01 <= seconds <= 86400:
+    is_number = isinstance(seconds, int | Decimal) and not isinstance(seconds, bool)
+    if not is_number or not Decimal(seconds).is_finite() or not 0.01 <= seconds <= 86400:
         raise InvalidSetting(VARIABLE, f"{name}: {key} must be a number of seconds from 0.01 to 86400")
     return float(seconds)
 
