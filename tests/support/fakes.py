@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import gevent
+
 from gateway.attempt import Attempt
 from gateway.catalog import Model
 from gateway.errors import LedgerUnavailable, UpstreamError
@@ -33,11 +35,12 @@ EXPENSIVE = Model(
 )
 PROMPT = "What is the capital of France?"
 
-Step = bytes | BaseException
+Step = bytes | BaseException | float
 
 
 class FakeStream(AnswerStream):
-    """Gives each piece of bytes as one read from the network; an exception is raised in its turn."""
+    """Gives each piece of bytes as one read from the network; an exception is raised in its turn, and a
+    number is so many seconds of silence."""
 
     def __init__(self, steps: Iterable[Step], journal: list[str], finish_fails: bool = False) -> None:
         self.steps = list(steps)
@@ -51,6 +54,9 @@ class FakeStream(AnswerStream):
         for step in self.steps:
             if isinstance(step, BaseException):
                 raise step
+            if isinstance(step, float):
+                gevent.sleep(step)
+                continue
             self.journal.append("read")
             if events := reader.feed(step):
                 yield events

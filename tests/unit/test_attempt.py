@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.attempt import Attempt
-from gateway.billing import Usage
+from gateway.billing import NO_USAGE, Usage
 from gateway.catalog import Model
 from gateway.ledger.entry import Entry
 from gateway.ledger.ledger import Ledger
@@ -139,3 +139,10 @@ def test_what_it_has_cost_at_most_is_all_that_was_reserved_while_its_bill_is_awa
     awaited.settle_by_bill(ledger, USAGE, answered=False, failed=True)
     assert settled.most == Decimal("0.000005")
     assert awaited.most == Decimal("0.001")
+
+
+def test_what_it_has_cost_at_most_is_all_that_was_reserved_where_nobody_will_ever_say() -> None:
+    this = attempt()
+    this.bill_unknown = True
+    this.settle(AskingLedger(), NO_USAGE, answered=False, failed=True)
+    assert (this.cost, this.most) == (Decimal(0), Decimal("0.001"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.models_file import load_catalog
 from gateway.prices import TokenPrice
 from gateway.router import choose, fallbacks
 from gateway.schema.chat import parse_chat_request
+from gateway.schema.responses import parse_responses_request
 from gateway.timeouts import Timeouts
 
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
@@ -89,6 +91,34 @@ def test_a_model_that_cannot_serve_the_request_is_never_asked(
     assert names_after("a", A, model("b", 2, **lacking), C, **body) == "c"
     listing = model("a", 1, fallbacks=("b", "c"))
     assert names_after("a", listing, model("b", 2, **lacking), C, asks_for="a", **body) == "c"
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {"previous_response_id": "resp_1"},
+        {"conversation": "conv_1"},
+        {"prompt": {"id": "pmpt_1"}},
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_what_a_provider_keeps_is_asked_of_nobody_else(earlier: dict[str, Any]) -> None:
+    home, sibling, stranger, elsewhere = (
+        replace(each, apis=frozenset({Api.RESPONSES})) for each in (A, B, C, D)
+    )
+    sibling = replace(sibling, base_url=home.base_url)
+    elsewhere = replace(elsewhere, base_url=home.base_url, api_key="another account's")
+    catalog = Catalog(home, sibling, stranger, elsewhere)
+
+    assert names_of(catalog, {"input": "hi"}) == "bcd"
+    assert names_of(catalog, {"input": "hi", **earlier}) == "b"
+
+
+def names_of(catalog: Catalog, body: dict[str, Any]) -> str:
+    request = parse_responses_request(json.dumps({"model": "auto", **body}).encode())
+    route = choose(request, catalog, 150)
+    return "".join(each.model.name for each in fallbacks(request, catalog, route))
 
 
 def test_a_key_is_taken_to_no_model_that_it_may_not_use() -> None:

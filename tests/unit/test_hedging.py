@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import gevent
@@ -14,10 +15,11 @@ from gateway.headers import UpstreamHeaders
 from gateway.hedging import first_to_answer
 from gateway.model_call import HedgeLost, ModelCall, Reply
 from gateway.outcome import Unanswered
-from gateway.upstream import Answer
+from gateway.upstream import Answer, Refusal
 
 USUAL = 0.02
 FAILURE = Unanswered(UpstreamError("failed"))
+REFUSAL = Refusal(429, None, "Too much.", UpstreamHeaders({}))
 
 
 def answer_of(name: str) -> Answer:
@@ -102,6 +104,42 @@ def test_when_both_fail_the_later_failure_counts() -> None:
     first, second = FakeCall("first", USUAL * 2, FAILURE), FakeCall("second", USUAL * 4, later)
     assert race(first, second) == (second, later)
     assert (first.done, second.done) == (["ended"], [])
+
+
+@pytest.mark.parametrize("refused", ["first", "second"])
+def test_a_refusal_of_one_does_not_end_the_other(refused: str) -> None:
+    first = FakeCall("first", USUAL * 2, REFUSAL if refused == "first" else None)
+    second = FakeCall("second", USUAL * 2, REFUSAL if refused == "second" else None)
+    first.seconds += 0 if refused == "first" else 0.05
+    second.seconds += 0 if refused == "second" else 0.05
+    winner, loser = (second, first) if refused == "first" else (first, second)
+    assert race(first, second) == (winner, winner.answer)
+    assert (winner.done, loser.done) == ([], ["discarded", "ended"])
+    assert loser.discarded is REFUSAL
+
+
+def test_when_both_are_refused_the_later_refusal_counts() -> None:
+    later = replace(REFUSAL, status=400)
+    first, second = FakeCall("first", USUAL * 4, later), FakeCall("second", USUAL, REFUSAL)
+    assert race(first, second) == (first, later)
+    assert (first.done, second.done) == ([], ["discarded", "ended"])
+
+
+def test_a_refusal_that_is_no_slower_than_usual_stays_alone() -> None:
+    first, second = FakeCall("first", 0, REFUSAL), FakeCall("second", 0)
+    assert race(first, second) == (first, REFUSAL)
+    assert (first.done, second.done) == ([], [])
+
+
+def test_who_leaves_while_a_second_call_is_admitted_ends_the_first() -> None:
+    first = FakeCall("first", 5)
+
+    def another() -> ModelCall:
+        raise ClientClosedRequest("left")
+
+    with pytest.raises(ClientClosedRequest):
+        first_to_answer(cast(ModelCall, first), USUAL, another)
+    assert first.done == ["lost", "discarded", "ended"]
 
 
 def test_a_client_that_leaves_ends_both() -> None:

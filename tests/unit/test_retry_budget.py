@@ -78,6 +78,14 @@ def test_where_there_is_another_model_only_the_upper_half_is_spent() -> None:
     assert granted(budget, 200, last_chance=True) == MOST_SAVED_RETRIES // 2
 
 
+def test_a_retry_that_is_given_back_costs_nothing() -> None:
+    budget = RetryBudget(20)
+    for _ in range(MOST_SAVED_RETRIES * 2):
+        assert budget.try_withdraw(last_chance=False)
+        budget.give_back()
+    assert granted(budget, 200, last_chance=True) == MOST_SAVED_RETRIES
+
+
 def test_requests_save_their_share_of_a_retry_up_to_the_most() -> None:
     budget = RetryBudget(20)
     spent(budget)
