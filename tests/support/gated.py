@@ -29,6 +29,8 @@ class GatedProvider:
         self._is_open = True
         self._passes = 0
         self._in_work = 0
+        self._failures = 0
+        self._status = 503
 
     @property
     def in_work(self) -> int:
@@ -48,6 +50,19 @@ class GatedProvider:
         with self._changed:
             self._passes += 1
             self._changed.notify()
+
+    def fail(self, times: int, status: int = 503) -> None:
+        """Answer the next so many at once with this status, whatever the gate."""
+        with self._changed:
+            self._failures, self._status = times, status
+
+    def failure(self) -> int | None:
+        """The status for the one that has come, None where it is answered as usual."""
+        with self._changed:
+            if not self._failures:
+                return None
+            self._failures -= 1
+            return self._status
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -87,6 +102,9 @@ def gated_provider() -> Iterator[GatedProvider]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with provider.working(), suppress(OSError):
+                if (status := provider.failure()) is not None:
+                    self.refuse(status)
+                    return
                 asked: dict[str, Any] = json.loads(body)
                 self.answer(asked, 1 + LONG_PIECES * (LONG_ANSWER in asked["messages"][-1]["content"]))
 
@@ -111,6 +129,12 @@ def gated_provider() -> Iterator[GatedProvider]:
                 self.say(LONG_PIECE)
             self.say(None, finish_reason="stop")
             self.wfile.write(b"data: [DONE]\n\n")
+
+        def refuse(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps({"error": {"message": "No.", "type": "a_kind"}}).encode())
 
         def begin(self, kind: str) -> None:
             self.send_response(200)
