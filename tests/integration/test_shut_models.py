@@ -14,6 +14,7 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.gated import GatedProvider, gated_provider
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import LONG, SHORT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
 
@@ -132,10 +133,21 @@ def test_a_refusal_does_not_show_that_a_model_is_well_again(
     for _ in range(FAILURES):
         failing(gateway, provider, "Probed")
     assert is_shut(gateway, "Probed")
-    time.sleep(OPEN_SECONDS)
-    failing(gateway, provider, "Probed", status=400)
-    failing(gateway, provider, "Probed")  # one is enough for a model that is on trial
+    trial(gateway, provider, "Probed", status=400)
+    trial(gateway, provider, "Probed", status=503)  # one is enough for a model that is not well yet
     assert is_shut(gateway, "Probed")
+
+
+def trial(gateway: GatewayUnderTest, provider: GatedProvider, model: str, *, status: int) -> None:
+    """The next request that a model which is shut gets, which its provider fails or refuses."""
+    come = provider.come
+    provider.fail(1, status)
+
+    def comes() -> bool:
+        ask(gateway, model)
+        return provider.come == come + 1
+
+    assert eventually(comes)
 
 
 def test_who_waits_for_a_budget_does_not_keep_a_model_shut(
