@@ -15,7 +15,7 @@ from gateway.circuits import Circuits
 from gateway.config import Settings
 from gateway.error_handlers import register_error_handlers
 from gateway.error_shapes import api_of_path
-from gateway.errors import CrossSiteRequest
+from gateway.errors import CrossSiteRequest, Overloaded
 from gateway.exchange import Exchange
 from gateway.keys.admin import admin
 from gateway.keys.key_copy import KeyCopy
@@ -115,6 +115,9 @@ def _close_exchange(response: Response) -> Response:
             del response.headers[name]
         response.headers.update(rate_headers(exchange.rates))
     response.call_on_close(exchange.free_slot)
+    connection = request.environ.get("gunicorn.socket")
+    if isinstance(exchange.error, Overloaded) and connection is not None:
+        connection.close_after_answer()  # another worker may have time
     if request.path not in PROBES or response.status_code >= 400:
         response.call_on_close(exchange.log)
     return response

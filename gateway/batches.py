@@ -34,7 +34,8 @@ class Batches:
 
     def comes_within(self, seconds: float) -> bool:
         """Whether the next one, or the end, is there within so many seconds. It is read on if not."""
-        self._reading = self._reading or gevent.spawn(self._read)
+        if self._reading is None:  # one that has ended counts as false
+            self._reading = gevent.spawn(self._read)
         self._reading.join(max(0.0, seconds))
         return self._reading.ready()
 

@@ -7,6 +7,7 @@ that it has sent. What is declared is never reserved, or a few clients could res
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -48,13 +49,13 @@ class Bodies:
         sys.setswitchinterval(SWITCH_SECONDS)
         return ThreadPool(1)
 
-    def parsed(self, parse: Callable[[bytes], Parsed]) -> Parsed:
-        """What `parse` makes of the body of the request in work; of a big one in a thread, where it must not
-        touch the request.
+    def parsed(self, parse: Callable[[bytes], Parsed], within: float = math.inf) -> Parsed:
+        """What `parse` makes of the body of the request in work, which has no more than `within` seconds to
+        come; of a big one in a thread, where it must not touch the request.
 
         :raises GatewayError: what `read` and `parse` raise
         """
-        body = self.read()
+        body = self.read(within)
         if len(body) < BIG_BYTES:
             return parse(body)
         try:
@@ -65,8 +66,8 @@ class Bodies:
             raise parsed
         return parsed
 
-    def read(self) -> bytes:
-        """The body of the request in work.
+    def read(self, within: float = math.inf) -> bytes:
+        """The body of the request in work, which has no more than `within` seconds to come.
 
         :raises RequestTimeout: when it has not come whole in time
         :raises Overloaded: when there is no room for it
@@ -80,7 +81,8 @@ class Bodies:
         broken = InvalidRequest("The request body ended early or is malformed.")
         taken = _Room(self._room)
         try:
-            with gevent.Timeout(self._timeout, self._late()):
+            seconds = max(0.0, min(self._timeout, within))
+            with gevent.Timeout(seconds, _late(seconds)):
                 body = _received(request.environ["wsgi.input"], length, most, taken)
             if len(body) < (length or 0):
                 raise broken
@@ -96,8 +98,9 @@ class Bodies:
         taken.free_when_answered()
         return body
 
-    def _late(self) -> RequestTimeout:
-        return RequestTimeout(f"The request body did not arrive within {self._timeout:g} seconds.")
+
+def _late(seconds: float) -> RequestTimeout:
+    return RequestTimeout(f"The request body did not arrive within {seconds:g} seconds.")
 
 
 class _Room:

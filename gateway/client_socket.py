@@ -23,6 +23,7 @@ class ClientSocket(gevent.socket.socket):
     def __init__(self, accepted: Any, stall_timeout: float) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
         self.has_written = False
+        self.request: Any = None  # gunicorn's, that is being answered
         self._stall_timeout = stall_timeout
         # What the kernel still holds when the last piece was written ends with a client that is gone.
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family in (socket.AF_INET, socket.AF_INET6):
@@ -50,6 +51,11 @@ class ClientSocket(gevent.socket.socket):
                 super().sendall(rest[start : start + PIECE_BYTES], flags)
         finally:
             self.settimeout(within)
+
+    def close_after_answer(self) -> None:
+        """Answer with `Connection: close`: the client's next request may find another worker."""
+        if self.request is not None:
+            self.request.force_close()
 
     def has_arrived(self) -> bool:
         """Whether bytes of the client wait to be read; takes none of them."""

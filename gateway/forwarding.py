@@ -43,6 +43,7 @@ from gateway.wiring import Gateway
 
 # Who asks to be left alone for longer is not waited for where another model can answer at once.
 LONGEST_WAIT_BESIDE_OTHERS = 2.0
+MANY = 1000  # retries, more than there ever are
 
 
 class Forwarding:
@@ -96,13 +97,17 @@ class Forwarding:
             self._first, self._others = admission.route, None
         route, budget = admission.route, self._gateway.retry_budget
         permit = self._gateway.circuits.permit(route.model.name, route.model.slow_seconds)
+        fault: Unanswered | None = None
         if permit is None:
             self._release(admission)
             return self._skipped(route)
+        # While a model is tried everybody else is refused, so that one call has to do.
+        retries = MANY if self._gateway.circuits.state(route.model.name) != "closed" else 0
         try:
             outcome = self._call(admission, permit)
-            retries = 0
             while isinstance(outcome, Unanswered):
+                if outcome.is_models_fault:
+                    fault = outcome
                 pause = self._pause_before_retry(outcome, retries)
                 if pause is None or not budget.try_withdraw(last_chance=not self._others_left):
                     break
@@ -119,9 +124,10 @@ class Forwarding:
         except BaseException:
             permit.abandoned()
             raise
-        if isinstance(outcome, Unanswered):
-            permit.failed() if outcome.is_models_fault else permit.abandoned()
-        return outcome
+        if not isinstance(outcome, Unanswered):
+            return outcome
+        permit.failed() if fault is not None else permit.abandoned()
+        return fault or outcome
 
     def _call(self, admission: Admission, permit: Permit) -> Response | Unanswered:
         """What one call of a model gives."""

@@ -50,6 +50,8 @@ def unanswered(error: UpstreamError, response: Response | None = None) -> Unansw
 
 
 def refused(status: int, response: Response) -> Unanswered:
-    """A provider that refused for now, with its words."""
+    """A provider that refused for now, with its words. Of these statuses only that of one who has too much to
+    do says something about the model."""
     error = UpstreamError(f"The provider answered with status {status}.")
-    return Unanswered(error, Again.YES, retry_after(dict(response.headers)), response=response)
+    wait = retry_after(dict(response.headers))
+    return Unanswered(error, Again.YES, wait, is_models_fault=status == 429, response=response)

@@ -72,7 +72,7 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
     else:
         others = []
     able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
-    if request.stored:  # with its provider, and nobody else knows it
+    if request.stored or b'"file_id"' in request.body.raw:  # kept by its provider, and known to nobody else
         home = (route.model.base_url, route.model.api_key)
         able = [model for model in able if (model.base_url, model.api_key) == home]
     reason = f"{route.reason}; fell back from {route.model.name}"

@@ -29,7 +29,7 @@ def serve(parse: Callable[[bytes], ModelRequest]) -> Response:
     parts.slots.check()
     tenant = authenticated()
     limits = limits_of_request()
-    asked = parts.bodies.parsed(parse)
+    asked = parts.bodies.parsed(parse, limits.deadline.remaining)
     exchange.stream = asked.stream
     catalog = parts.catalogs.current.only(tenant.models)
     with waited_for(exchange, connection):

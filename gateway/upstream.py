@@ -36,8 +36,8 @@ LONGEST_MESSAGE = 2000  # characters
 READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 CALL_NOT_FOUND = "call_not_found"
-BILL_TIMEOUT = (2.0, 5.0)  # to connect, and between two bytes; who is late is asked again
-BILL_SECONDS = 10.0  # for all of it
+BILL_TIMEOUT = (1.0, 2.0)  # to connect, and between two bytes; who is late is asked again
+BILL_SECONDS = 5.0  # for all of it
 SLOW = "The provider took too long to answer."
 
 

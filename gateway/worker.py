@@ -156,7 +156,7 @@ class GatewayWorker(GeventWorker):
                 del self._idle[connection]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
-        sock.has_written = False
+        sock.has_written, sock.request = False, req
         try:
             AsyncWorker.handle_request(self, listener_name, req, sock, addr)
         except (gevent.GreenletExit, TimeoutError) as end:

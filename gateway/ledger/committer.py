@@ -84,10 +84,10 @@ class Committer:
         if not entry.safe and not entry.done.wait(self._patience):
             raise LedgerUnavailable(UNCOUNTED)
 
-    def add_later(self, tally: Tally) -> None:
+    def add_later(self, tally: Tally, closes: Sequence[str] = ()) -> None:
         """The same without waiting for it."""
         self.start()
-        self._pending.append(_Entry(tally, ()))
+        self._pending.append(_Entry(tally, closes))
         if not self.health.is_well:
             self._write_pending()
         self._wake.set()

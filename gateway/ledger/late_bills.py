@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -32,8 +33,8 @@ class LateBills:
     def __init__(self, bill_of: BillOf, settle: Callable[[Reservation, Entry], None]) -> None:
         self._bill_of = bill_of
         self._settle = settle
-        self._awaited: list[tuple[Reservation, Entry]] = []
-        self._is_looking = False
+        self._awaited: defaultdict[str, list[tuple[Reservation, Entry]]] = defaultdict(list)  # by model
+        self._looking: set[str] = set()
 
     def expect(self, reservation: Reservation, estimate: Entry, patience: float) -> Entry | None:
         """Settle a call, whose failure has been counted, once its bill is known, or by `estimate` where it
@@ -42,36 +43,40 @@ class LateBills:
 
         :raises LedgerUnavailable: see `Ledger.settle`; only where too many bills are awaited already
         """
-        if len(self._awaited) >= MOST_AWAITED:
+        model, bills = reservation.call.model, self._awaited[reservation.call.model]
+        if len(bills) >= MOST_AWAITED:
             self._settle(reservation, replace(estimate, failed=False))
             return estimate
         awaited = (reservation, estimate)
-        self._awaited.append(awaited)  # first of all, whatever strikes while it is waited for
+        bills.append(awaited)  # first of all, whatever strikes while it is waited for
         try:
             if patience > 0:
                 with gevent.Timeout(patience, False):  # type: ignore[arg-type]
                     return self._settled_of(awaited)
         finally:
-            if self._awaited and not self._is_looking:
-                self._is_looking = True
-                gevent.spawn_later(FIRST_LOOK_SECONDS, self._run)
+            if bills and model not in self._looking:
+                self._looking.add(model)
+                gevent.spawn_later(FIRST_LOOK_SECONDS, self._run, model)
         return None
 
     def finish(self, seconds: float) -> None:
         """Wait for so long for what is awaited. The rest stays open in the journal."""
         deadline = time.monotonic() + seconds
-        while self._awaited and time.monotonic() < deadline:
+        while any(self._awaited.values()) and time.monotonic() < deadline:
             gevent.sleep(FIRST_LOOK_SECONDS)
 
-    def _run(self) -> None:
+    def _run(self, model: str) -> None:
+        # Each model has a greenlet: one whose provider hangs must not keep the bills of others waiting.
         try:
-            while self._awaited:
-                for awaited in list(self._awaited):
+            while self._awaited[model]:
+                for awaited in list(self._awaited[model]):
                     self._settled_of(awaited)
-                if self._awaited:
+                if self._awaited[model]:
                     gevent.sleep(LOOK_EVERY_SECONDS)
         finally:
-            self._is_looking = False
+            self._looking.discard(model)
+            if not self._awaited[model]:
+                del self._awaited[model]
 
     def _settled_of(self, awaited: tuple[Reservation, Entry]) -> Entry | None:
         """What the call has been settled by, or None while its bill is not known."""
@@ -85,7 +90,7 @@ class LateBills:
             with suppress(LedgerUnavailable):  # what was settled is tried further where it waits
                 self._settle(reservation, replace(entry, failed=False))
             with suppress(ValueError):  # two may have looked at once
-                self._awaited.remove(awaited)
+                self._awaited[reservation.call.model].remove(awaited)
         return entry
 
     def _found(self, reservation: Reservation, estimate: Entry) -> Entry | None:

@@ -90,11 +90,7 @@ class Reservations:
                 ) from None
         if not is_limited:
             return reservation
-        try:
-            self._hold(reservation, wait)
-        except BaseException:
-            outbox.close_call(call.id)
-            raise
+        self._hold(reservation, wait)
         outbox.note_asked(call.id)
         if reservation.usd is not None:
             self._held[call.id] = reservation
@@ -119,19 +115,22 @@ class Reservations:
     def _hold(self, reservation: Reservation, wait: bool) -> None:
         if self._health.is_lost:
             if reservation.budgets and self._refuse_without_redis:
+                self._committer.outbox.close_call(reservation.call.id)
                 raise LedgerUnavailable(UNCHECKED)
             return
         try:
             self._hold_in_redis(reservation, wait)
         except (InsufficientQuota, RateLimitExceeded):
+            self._committer.outbox.close_call(reservation.call.id)
             raise
         except LedgerUnavailable as error:
             self._committer.suspect(error)
-            self._void(reservation)
-            if reservation.budgets and self._refuse_without_redis:
+            is_refused = bool(reservation.budgets) and self._refuse_without_redis
+            self._void(reservation, closes=is_refused)
+            if is_refused:
                 raise LedgerUnavailable(UNCHECKED) from error
         except BaseException:
-            self._void(reservation)
+            self._void(reservation, closes=True)
             raise
 
     def _hold_in_redis(self, reservation: Reservation, wait: bool) -> None:
@@ -191,11 +190,12 @@ class Reservations:
                 reservation.is_unsure = True
         raise LedgerUnavailable(UNCHECKED)
 
-    def _void(self, reservation: Reservation) -> None:
-        """Give up a reservation that Redis may have got, or may get yet."""
+    def _void(self, reservation: Reservation, *, closes: bool) -> None:
+        """Give up a reservation that Redis may have got, or may get yet. A call that it `closes` is not made;
+        it stays open in the journal until what it may hold is given back."""
         tally = Tally()
         self._drop(reservation, tally)
-        self._committer.add_later(tally)
+        self._committer.add_later(tally, [reservation.call.id] if closes else ())
 
     def _drop(self, reservation: Reservation, tally: Tally) -> None:
         """Have `tally` end whatever Redis holds for a call, or would hold by a try that it gets later."""
