@@ -19,7 +19,7 @@ import requests
 from gateway.first_byte_times import NEEDED
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.agreement import TOLERANCE_USD, books_of
-from tests.support.processes import running_model
+from tests.support.processes import ROOT, running_model
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import SHORT
 from tests.support.waiting import eventually
@@ -193,10 +193,36 @@ def test_many_at_once_are_all_answered_and_billed(gateway: GatewayUnderTest) -> 
         assert max(answer.seconds for answer in answers) < SLOW_SECONDS
 
 
-def test_nobody_knows_what_is_usual_of_the_first_calls(start: Start) -> None:
-    gateway = start(UPSTREAM_HEDGING="on")
-    answer = request(gateway, fault=UNUSUAL)
+@pytest.fixture(scope="module")
+def unknowing_gateway(start: Start) -> GatewayUnderTest:
+    """One that has seen next to nothing."""
+    return start(UPSTREAM_HEDGING="on")
+
+
+def test_nobody_knows_what_is_usual_of_the_first_calls(unknowing_gateway: GatewayUnderTest) -> None:
+    answer = request(unknowing_gateway, fault=UNUSUAL)
     assert attempts_of(answer) == [Told("200", None, False)]
+
+
+def test_refusals_say_nothing_of_what_is_usual(unknowing_gateway: GatewayUnderTest) -> None:
+    for _ in range(NEEDED):
+        assert request(unknowing_gateway, fault="status=400").status == 400
+    answer = request(unknowing_gateway, fault=f"slow={USUAL_SECONDS}")
+    assert attempts_of(answer) == [Told("200", None, False)]
+
+
+def test_a_second_call_waits_for_no_place_at_its_model(start: Start, tmp_path: Path) -> None:
+    catalog = tmp_path / "models.toml"
+    models = (ROOT / "gateway" / "models.toml").read_text()
+    catalog.write_text(models.replace("\n[CheapModel]\n", "\n[CheapModel]\nmax_concurrency = 1\n"))
+    gateway = start(UPSTREAM_HEDGING="on", MODELS_FILE=str(catalog), QUEUE_TIMEOUT_SECONDS="10")
+    for _ in range(NEEDED):
+        assert request(gateway).status == 200
+
+    answer = request(gateway, fault=UNUSUAL)
+
+    assert attempts_of(answer) == [Told("200", None, False)]
+    assert answer.seconds < SLOW_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,21 @@ def test_tokens_are_counted_by_the_provider_and_cost_nothing(native: Native, kin
     assert {ours.input_tokens for ours, _ in bills.since} == {0, counted["input_tokens"]}
 
 
+@pytest.mark.parametrize(
+    "fault", ["status=503", "connect_reset", "cut_midstream", "malformed_json", "stall_before_first_byte"]
+)
+def test_tokens_are_estimated_where_the_provider_fails_to_count_them(native: Native, fault: str) -> None:
+    body = body_of("messages", "conversation", stream=False)
+    counted = native.ask("messages/count_tokens", body, fault)
+    assert counted.status_code == 200
+    assert 0 < counted.json()["input_tokens"] < 100
+
+
+def test_what_the_provider_refuses_to_count_is_refused(native: Native) -> None:
+    answer = native.ask("messages/count_tokens", body_of("messages", "short", stream=False), "status=403")
+    assert (answer.status_code, answer.json()["type"]) == (403, "error")
+
+
 @pytest.fixture(scope="module")
 def steady(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Native]:
     """Before a model that takes its time, so that a client can leave between two tokens."""
