@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.support.processes import (
     running_redis,
 )
 from tests.support.stack import Stack
+from tests.support.turns import turn
 
 # How long an example takes says more about the machine than about the code. The same examples are drawn in
 # every run, so that a failure is that of a change; `--hypothesis-profile explore` draws others.
@@ -48,6 +49,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
     items.sort(key=lambda item: (item.path not in groups, "unit" in item.path.parts))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where several processes share the tests, those marked `alone` run while no other does."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with turn(
+        Path(item.config.getoption("basetemp")).parent, alone=item.get_closest_marker("alone") is not None
+    ):
+        return (yield)
 
 
 @dataclass(frozen=True)

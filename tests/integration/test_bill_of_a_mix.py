@@ -35,13 +35,13 @@ from tests.support.wire import post
 SETTINGS = ONE_CALL
 
 SEED = 3
-REQUESTS = 5000
+REQUESTS = 3000
 CLIENTS = 32
 EXACT = Decimal("1e-9")  # USD
 ESTIMATED = Decimal("0.02")  # of the providers' bill
 UPSTREAM_SECONDS = "2"
 CLIENT_SECONDS = 30
-pytestmark = [pytest.mark.timeout(400), pytest.mark.heavy, pytest.mark.load]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.heavy, pytest.mark.load, pytest.mark.alone]
 # Nobody leaves the first group, so its answers may come fast. The others are slow enough for clients to leave
 # between two tokens, at the pace of real models.
 FAST = {"FIRST_TOKEN_SECONDS": "0.02", "TOKEN_INTERVAL_SECONDS": "0.001"}

@@ -22,7 +22,7 @@ from tests.support.processes import RedisServer
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.traffic import chat_body
 
-pytestmark = [pytest.mark.heavy, pytest.mark.load]
+pytestmark = [pytest.mark.heavy, pytest.mark.load, pytest.mark.alone]
 
 # What a worker asks of its own accord, as it follows the changes of keys and circuits.
 NOBODY_ASKED = {"hello", "client", "get", "mget", "ping", "subscribe", "zrange", "zrangebyscore", "zrevrange"}

@@ -74,6 +74,7 @@ def usage_of(gateway: GatewayUnderTest, key_id: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.alone
 def test_a_paused_redis_slows_nobody_down_who_has_no_budget(
     gateway: GatewayUnderTest, own_redis: RedisServer
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_paused_redis_slows_nobody_down_who_has_no_budget(
     assert_totals_agree(gateway, before, within_seconds=20)
 
 
+@pytest.mark.alone
 def test_a_key_with_a_budget_is_refused_at_once_while_redis_is_away(
     gateway: GatewayUnderTest, own_redis: RedisServer
 ) -> None:
@@ -195,6 +197,7 @@ def test_the_log_tells_each_change_of_state_once_and_no_request_more_than_itself
     assert {line["level"] for line in lines if line["message"] == "request"} == {"INFO"}
 
 
+@pytest.mark.alone
 def test_readiness_tells_that_redis_is_away_and_that_it_is_back(
     gateway: GatewayUnderTest, own_redis: RedisServer
 ) -> None:
