@@ -158,8 +158,8 @@ def _most(worst: WorstCase, max_cost: Decimal | None, min_tokens: int) -> Decima
     if worst.least(min_tokens) > max_cost:
         least, left = worst.least(min_tokens), max(max_cost, Decimal(0))
         raise RequestTooDear(
-            f"Even with a short answer this request can cost {least:.6f} USD, more than its limit leaves, "
-            f"{left:.6f} USD.",
+            f"Even with a short answer this request can cost {least:.9f} USD, more than its limit leaves, "
+            f"{left:.9f} USD.",
             param=MAX_COST,
         )
     return max_cost

@@ -13,8 +13,8 @@ from gateway.timeouts import Deadline
 
 TIMEOUT = "X-Request-Timeout"
 MAX_COST = "X-Gateway-Max-Cost-Usd"
-SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
+# With an exponent, since that is how programs write small numbers.
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class RequestLimits:
         :raises InvalidRequest: for a header that is no such number
         """
         if (given := headers.get(TIMEOUT)) is not None:
-            if not SECONDS.fullmatch(given) or float(given) == 0:
+            if not NUMBER.fullmatch(given) or float(given) == 0:
                 raise InvalidRequest(f"{TIMEOUT} must be a number of seconds above 0.", param=TIMEOUT)
             timeout = min(timeout, float(given))
         if (given := headers.get(MAX_COST)) is not None:
-            if not USD.fullmatch(given):
+            if not NUMBER.fullmatch(given):
                 raise InvalidRequest(f"{MAX_COST} must be an amount in USD, such as 0.05.", param=MAX_COST)
             max_cost = Decimal(given) if max_cost is None else min(max_cost, Decimal(given))
         return cls(Deadline.in_seconds(timeout, since), max_cost)

@@ -99,7 +99,7 @@ def test_what_affords_no_useful_answer_is_refused_before_any_call(gateway: Gatew
     assert ask(gateway, {MAX_COST: "0.000091"}, model="ExpensiveModel").status_code == 200
 
 
-@pytest.mark.parametrize("told", ["", "-1", "1e-3", "nan", "0,5", "$1"])
+@pytest.mark.parametrize("told", ["", "-1", "1e", "nan", "0,5", "$1"])
 def test_a_limit_that_is_no_amount_is_refused_by_the_name_of_its_header(
     gateway: GatewayUnderTest, told: str
 ) -> None:

@@ -53,7 +53,7 @@ def test_a_client_can_only_lower_the_cost(told: str, configured: str | None, mos
 
 @pytest.mark.parametrize("name", [TIMEOUT, MAX_COST])
 @pytest.mark.parametrize(
-    "told", ["", " ", "x", "-1", "+1", "1e3", "nan", "inf", "1,5", "1s", ".5", "٣", "9" * 20]
+    "told", ["", " ", "x", "-1", "+1", "1e300", "nan", "inf", "1,5", "1s", ".5", "٣", "9" * 20]
 )
 def test_what_is_no_number_is_refused_by_its_header(name: str, told: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
