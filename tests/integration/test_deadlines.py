@@ -15,7 +15,7 @@ from tests.support.odd_providers import endless_provider, unreachable_provider
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import SHORT
 from tests.support.waiting import eventually
-from tests.support.wire import Answer, ask, post
+from tests.support.wire import Answer, ask, head, post
 
 pytestmark = pytest.mark.heavy
 
@@ -162,6 +162,14 @@ def test_a_client_can_have_less_time_than_any_limit(
     answer = request(gateway, model, "X-Request-Timeout: 0.2", stream=stream, fault=fault)
 
     assert_too_late(answer, 0.2, in_stream=stream and begins)
+    assert_nothing_is_held(gateway)
+
+
+def test_a_body_has_no_more_time_than_its_request(gateway: GatewayUnderTest) -> None:
+    answer = ask(gateway.gateway_url, head("Content-Length: 100", "X-Request-Timeout: 0.2"))
+
+    assert answer.status == 408
+    assert 0.2 <= answer.seconds <= 0.2 + SLACK
     assert_nothing_is_held(gateway)
 
 

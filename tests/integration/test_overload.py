@@ -133,6 +133,15 @@ def test_who_has_queued_too_long_is_refused(gateway: GatewayUnderTest, provider:
         assert QUEUE_SECONDS * 0.9 < time.monotonic() - began < QUEUE_SECONDS + 3
 
 
+def test_who_is_refused_can_come_to_another_worker_next_time(
+    gateway: GatewayUnderTest, provider: GatedProvider
+) -> None:
+    with in_work(gateway, provider, SMALL), requests.Session() as session:
+        refused = session.post(f"{gateway.gateway_url}/v1/chat/completions", json=SMALL, timeout=10)
+        assert_overloaded(refused)
+        assert refused.headers["Connection"] == "close"
+
+
 def test_a_stream_has_its_slot_until_its_end(gateway: GatewayUnderTest, provider: GatedProvider) -> None:
     with provider.closed(), ExitStack() as streams:
         begun = [streams.enter_context(gateway.post(STREAM, stream=True)) for _ in range(SLOTS)]

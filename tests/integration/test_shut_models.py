@@ -37,6 +37,17 @@ base_url = "{provider}"
 auto = false
 usd_per_million_tokens = {{input = 1, cached_input = 1, output = 1}}
 
+[Tried]
+base_url = "{provider}"
+auto = false
+usd_per_million_tokens = {{input = 1, cached_input = 1, output = 1}}
+
+[Silent]
+base_url = "{provider}"
+auto = false
+timeouts = {{first_byte = 0.2}}
+usd_per_million_tokens = {{input = 1, cached_input = 1, output = 1}}
+
 [Healed]
 base_url = "{provider}"
 auto = false
@@ -55,7 +66,7 @@ usd_per_million_tokens = {{input = 100, cached_input = 100, output = 100}}
 SETTINGS = {
     "WEB_CONCURRENCY": "1",
     "GATEWAY_ADMIN_KEY": ADMIN_KEY,
-    "UPSTREAM_RETRIES": "0",
+    "UPSTREAM_RETRIES": "1",
     "CIRCUIT_FAILURES": str(FAILURES),
     "CIRCUIT_OPEN_SECONDS": str(OPEN_SECONDS),
 }
@@ -104,7 +115,7 @@ def ask(
     return requests.post(f"{gateway.gateway_url}/v1/{api}", json=body, headers=headers, timeout=20)
 
 
-def failing(gateway: GatewayUnderTest, provider: GatedProvider, model: str, *, status: int = 503) -> None:
+def failing(gateway: GatewayUnderTest, provider: GatedProvider, model: str, *, status: int = 501) -> None:
     """One request that the provider fails, or refuses."""
     come = provider.come
     provider.fail(1, status)
@@ -134,14 +145,35 @@ def test_a_refusal_does_not_show_that_a_model_is_well_again(
         failing(gateway, provider, "Probed")
     assert is_shut(gateway, "Probed")
     trial(gateway, provider, "Probed", status=400)
-    trial(gateway, provider, "Probed", status=503)  # one is enough for a model that is not well yet
+    trial(gateway, provider, "Probed", status=501)  # one is enough for a model that is not well yet
     assert is_shut(gateway, "Probed")
+
+
+def test_a_model_on_trial_is_called_once_as_all_others_are_refused_meanwhile(
+    gateway: GatewayUnderTest, provider: GatedProvider
+) -> None:
+    for _ in range(FAILURES):
+        failing(gateway, provider, "Tried")
+    trial(gateway, provider, "Tried", status=503)  # which is tried again otherwise
+    assert is_shut(gateway, "Tried")
+
+
+def test_a_failure_counts_though_no_second_call_could_be_afforded(
+    gateway: GatewayUnderTest, provider: GatedProvider
+) -> None:
+    with ThreadPoolExecutor(FAILURES) as clients, provider.closed():
+        limit = {"X-Gateway-Max-Cost-Usd": "0.000130"}  # two calls can cost more
+        asked = [clients.submit(ask, gateway, "Silent", limit) for _ in range(FAILURES)]
+        answers = [each.result() for each in asked]
+    assert [answer.headers["X-Gateway-Attempts"].count("Silent") for answer in answers] == [1] * FAILURES
+    assert {answer.status_code for answer in answers} == {504}
+    assert is_shut(gateway, "Silent")
 
 
 def trial(gateway: GatewayUnderTest, provider: GatedProvider, model: str, *, status: int) -> None:
     """The next request that a model which is shut gets, which its provider fails or refuses."""
     come = provider.come
-    provider.fail(1, status)
+    provider.fail(1, status)  # a second call would be answered
 
     def comes() -> bool:
         ask(gateway, model)
@@ -173,7 +205,7 @@ def test_failures_of_calls_that_a_budget_took_to_a_model_shut_it_for_such_calls_
     gateway: GatewayUnderTest, provider: GatedProvider
 ) -> None:
     _, headers = create_key(gateway.gateway_url, budget_usd="0.011", on_budget="downgrade")
-    provider.fail(10**6)
+    provider.fail(10**6, status=501)
     come = provider.come
     for _ in range(FAILURES):
         ask(gateway, "auto", headers, content=LONG)
@@ -188,7 +220,7 @@ def test_failures_of_calls_that_a_budget_took_to_a_model_shut_it_for_such_calls_
 def test_the_tokens_of_a_prompt_are_estimated_while_who_could_count_them_is_shut(
     gateway: GatewayUnderTest, provider: GatedProvider
 ) -> None:
-    provider.fail(10**6)
+    provider.fail(10**6, status=501)
     for _ in range(FAILURES):
         ask(gateway, "Counting", api="messages")
     come = provider.come

@@ -57,6 +57,25 @@ def test_what_does_not_come_in_time_comes_next() -> None:
     assert all_of(batches) == [FIRST, SECOND, THIRD]
 
 
+def test_what_comes_in_time_is_kept_until_it_is_asked_for() -> None:
+    stream = SlowStream(FIRST, SECOND)
+    batches = Batches(stream)
+    assert batches.comes_within(1)
+    assert batches.comes_within(0)
+    assert stream.reads == 1
+    assert batches.next() == FIRST
+    assert not batches.comes_within(A_WHILE)
+    assert all_of(batches) == [SECOND]
+
+
+def test_no_time_at_all_is_a_look_at_what_is_there() -> None:
+    batches = Batches(SlowStream(FIRST))
+    assert not batches.comes_within(-1)
+    gevent.sleep(5 * A_WHILE)
+    assert batches.comes_within(-1)
+    assert batches.next() == FIRST
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_the_end_is_one_of_them(waits: bool) -> None:
     batches = Batches(SlowStream(FIRST, pause=0))

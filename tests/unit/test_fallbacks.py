@@ -100,8 +100,9 @@ def test_a_model_that_cannot_serve_the_request_is_never_asked(
         {"conversation": "conv_1"},
         {"prompt": {"id": "pmpt_1"}},
         {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=["response", "conversation", "prompt", "item", "file"],
 )
 def test_what_a_provider_keeps_is_asked_of_nobody_else(earlier: dict[str, Any]) -> None:
     home, sibling, stranger, elsewhere = (

@@ -118,6 +118,27 @@ def test_a_bill_that_nobody_waits_for_is_looked_for_later(provider: Provider, bi
     assert provider.settled == [SETTLED]
 
 
+def test_a_provider_that_says_nothing_keeps_no_bill_of_another_waiting(provider: Provider) -> None:
+    silent = Event()
+
+    def bill_of(call: str, record: Record) -> FoundBill:
+        if record["model"] == "ExpensiveModel":
+            silent.wait()
+        return FoundBill(BILL, stated=True)
+
+    bills = LateBills(bill_of, provider.settle)
+    hanging = Reservation(Call("ExpensiveModel", "ExpensiveModel", 14))
+    assert bills.expect(hanging, ESTIMATE, patience=0) is None
+    gevent.sleep(0.01)  # and it is being asked for
+    assert bills.expect(reservation(), ESTIMATE, patience=0) is None
+
+    bills.finish(0.1)
+    assert provider.settled == [SETTLED]
+    silent.set()
+    bills.finish(1)
+    assert provider.settled == [SETTLED] * 2
+
+
 def test_one_that_others_look_for_too_while_it_is_waited_for_is_settled_once(
     provider: Provider, bills: LateBills
 ) -> None:

@@ -52,6 +52,13 @@ def test_a_failure_is_repeated_where_that_costs_nothing_and_may_help(
     assert failure.wait is None
 
 
+@pytest.mark.parametrize(("status", "says"), [(408, False), (409, False), (429, True)])
+def test_of_what_is_refused_for_now_only_too_much_to_do_says_something_of_the_model(
+    status: int, says: bool
+) -> None:
+    assert refused(status, Response()).is_models_fault is says
+
+
 def test_who_had_no_more_time_has_not_found_a_fault_of_the_model() -> None:
     assert not unanswered(RequestTimeUp("too late")).is_models_fault
 
