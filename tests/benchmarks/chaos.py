@@ -3,8 +3,8 @@
 64 clients ask for ten minutes, in all APIs, plain and streamed, with a deadline of 20 seconds for each
 request. Three calls of ten fail, each in one of all the ways that the mocks know, and every 20 seconds a
 worker is killed. A client asks again as the official ones do: twice, after a connection that broke, a 408,
-409, 429 or 5xx, unless the answer says that it is of no use; and as its user would, where a stream broke off
-after it had begun, which nobody else can mend.
+409, 429 or 5xx, unless the answer says that it is of no use; and as its user would, at most three times in
+all, where a stream broke off after it had begun, which nobody else can mend.
 
 At the end 99.9 % of the requests must have succeeded, none may have taken longer than its deadline and a
 second, and the gateway must count the tokens that the mocks bill and their cost, to a billionth of a dollar.
@@ -39,7 +39,7 @@ DEADLINE_SECONDS = 20
 KILL_EVERY_SECONDS = 20.0
 SUCCEED = 0.999
 AGREE_WITHIN_SECONDS = 60
-ATTEMPTS = 3
+RETRIES = 2  # of the official clients; a stream that broke off may be asked for once more
 SHARE_OF_FAULTS = 0.3
 FAULTS = (
     "status=500",
@@ -137,9 +137,10 @@ class Headers:
 
 def again(outcome: Outcome) -> float | None:
     """As the official clients have it, and their users."""
-    if outcome.whole or outcome.attempt + 1 >= ATTEMPTS:
+    broke_off = outcome.status == 200
+    if outcome.whole or outcome.attempt >= RETRIES + broke_off:
         return None
-    if outcome.status == 200 or outcome.status is None:
+    if broke_off or outcome.status is None:
         return 0.5
     if outcome.retry_is_useless or outcome.status not in {408, 409, 429} | set(range(500, 600)):
         return None
