@@ -184,7 +184,7 @@ def test_no_client_can_have_more_time_than_the_settings_allow(
     assert_nothing_is_held(gateway)
 
 
-@pytest.mark.parametrize("told", ["0", "-1", "soon", "1e3", "nan"])
+@pytest.mark.parametrize("told", ["0", "-1", "soon", "1e300", "nan"])
 def test_a_time_that_is_none_is_refused_by_the_name_of_its_header(
     gateway: GatewayUnderTest, told: str
 ) -> None:
