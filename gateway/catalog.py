@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
@@ -78,6 +78,10 @@ class Model:
             "context_window": self.context_window,
             "max_output_tokens": self.max_output_tokens,
             "auto": self.auto,
+            "fallbacks": None if self.fallbacks is None else list(self.fallbacks),
+            "max_concurrency": self.max_concurrency,
+            "slow_seconds": self.slow_seconds,
+            "timeouts": asdict(self.timeouts),
             "price": self.price.source,
             "usd_per_million_tokens": usd_per_million_tokens(self.price),
         }

@@ -13,6 +13,7 @@ from gateway.config import Settings
 from gateway.models_file import load_catalog
 
 WIDEST_LIST = 24  # characters
+ONLY_IN_JSON = ("max_concurrency", "slow_seconds", "timeouts")  # a table would be too wide
 
 models_commands = AppGroup("models", help="The models that the gateway can route to.")
 
@@ -39,6 +40,8 @@ def _as_table(catalog: Catalog) -> str:
         row = model.row()
         prices = row.pop("usd_per_million_tokens")
         assert isinstance(prices, dict)  # noqa: S101 - tells the type checker what a row has
+        for name in ONLY_IN_JSON:
+            del row[name]
         rows.append({name: _cell(value) for name, value in (row | prices).items()})
     widths = [WIDEST_LIST if name in ("apis", "capabilities") else None for name in rows[0]]
     return tabulate(rows, headers="keys", disable_numparse=True, maxcolwidths=widths)

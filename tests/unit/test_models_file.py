@@ -343,6 +343,10 @@ def test_what_is_shown_of_a_model_holds_no_key(tmp_path: Path) -> None:
         "context_window": 1000,
         "max_output_tokens": 200,
         "auto": False,
+        "fallbacks": None,
+        "max_concurrency": None,
+        "slow_seconds": None,
+        "timeouts": {"connect": 5.0, "first_byte": 300.0, "idle": 300.0, "total": 600.0},
         "price": "models.toml",
         "usd_per_million_tokens": {"input": 2.0, "cached_input": 1.0, "cache_write": 3.0, "output": 8.0},
     }
