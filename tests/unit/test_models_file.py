@@ -344,7 +344,7 @@ def test_what_is_shown_of_a_model_holds_no_key(tmp_path: Path) -> None:
         "max_output_tokens": 200,
         "auto": False,
         "fallbacks": None,
-        "max_concurrency": None,
+        "max_concurrency": 4,
         "slow_seconds": None,
         "timeouts": {"connect": 5.0, "first_byte": 300.0, "idle": 300.0, "total": 600.0},
         "price": "models.toml",
