@@ -154,7 +154,8 @@ def test_silence_behind_what_announces_it_is_held_for_a_moment_and_no_event_is_l
 ) -> None:
     setting, seconds = started(*shells, SILENCE, HELLO, STOP, DONE)
 
-    assert HELD_FOR <= seconds < SILENCE
+    assert seconds >= HELD_FOR
+    assert setting.journal.count("read") == len(shells)
     assert next(setting.relay) == shells[0]
     assert b"".join(setting.relay) == b"".join(shells[1:]) + REST
     assert not setting.bill.failed
@@ -164,7 +165,8 @@ def test_silence_behind_what_announces_it_is_held_for_a_moment_and_no_event_is_l
 def test_announcements_one_after_the_other_are_not_held_for_longer() -> None:
     slow: list[Step] = [ROLE, HELD_FOR / 2]
     setting, seconds = started(*slow * 10, HELLO, STOP, DONE)
-    assert HELD_FOR <= seconds < HELD_FOR * 5
+    assert seconds >= HELD_FOR
+    assert setting.journal.count("read") < 10
     assert b"".join(setting.relay) == ROLE * 10 + REST
 
 
