@@ -7,6 +7,7 @@ counted; `tests/support/load.py` keeps each.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
 from collections import Counter
@@ -65,8 +66,10 @@ async def run_calls(
     clients: int,
     tally: Tally,
     request_seconds: float = 60.0,
+    pause: float = 0.0,
 ) -> None:
-    """Make the call of each number, so many at once, and enter it in `tally` as it ends."""
+    """Make the call of each number, so many at once, and enter it in `tally` as it ends. Before each one a
+    client waits for up to `pause` seconds, so that they do not all ask at the same moment."""
     parts = urlsplit(url)
     address = (parts.hostname or "127.0.0.1", parts.port or 80)
 
@@ -74,6 +77,8 @@ async def run_calls(
         connection: _Connection | None = None
         for number in numbers:
             call = calls(number)
+            if pause:
+                await asyncio.sleep(random.uniform(0, pause))
             began = time.perf_counter()
             try:
                 if connection is None or connection.is_used_up:

@@ -1,6 +1,6 @@
 """A provider that costs next to nothing: a process of its own that answers from prepared bytes.
 
-`python -m tests.support.fast_provider PORT FAULT_EVERY`. Chat completions, plain and streamed, and
+`python -m tests.support.fast_provider PORT FAULT_EVERY [SECONDS]`. Chat completions, plain and streamed, and
 embeddings, whoever asks and whatever. Every `FAULT_EVERY`-th request fails, in turn in each way of `FAULTS`;
 0: none, 1: all, with 503 alone. `GET /counts` gives how many were answered and how many failed in which way,
 and `/ledger/ID` says of every call that it was answered whole.
@@ -35,15 +35,15 @@ ANSWERED = "answered"
 FAULTS = ("status 503", "reset", "status 429", "cut", "no json")
 
 
-def main(port: int, fault_every: int) -> None:
-    asyncio.run(serve(port, fault_every))
+def main(port: int, fault_every: int, seconds: float) -> None:
+    asyncio.run(serve(port, fault_every, seconds))
 
 
-async def serve(port: int, fault_every: int) -> None:
+async def serve(port: int, fault_every: int, seconds: float) -> None:
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Connection(counts, fault_every), "127.0.0.1", port, backlog=2048
+        lambda: Connection(counts, fault_every, seconds), "127.0.0.1", port, backlog=2048
     )
     await server.serve_forever()
 
@@ -51,8 +51,9 @@ async def serve(port: int, fault_every: int) -> None:
 class Connection(asyncio.Protocol):
     """One connection: its requests are answered one after the other."""
 
-    def __init__(self, counts: Counter[str], fault_every: int) -> None:
+    def __init__(self, counts: Counter[str], fault_every: int, seconds: float) -> None:
         self._counts = counts
+        self._seconds = seconds
         self._fault_every = fault_every
         self._received = b""
         self._transport: asyncio.Transport | None = None
@@ -63,7 +64,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while request := self._next_request():
-            self._answer(*request)
+            if self._seconds:
+                asyncio.get_running_loop().call_later(self._seconds, self._answer, *request)
+            else:
+                self._answer(*request)
 
     def _next_request(self) -> tuple[bytes, bytes] | None:
         """The head and the body of a request that has come whole."""
@@ -186,10 +190,10 @@ EMBEDDINGS = whole(
 
 
 @contextmanager
-def fast_provider(folder: Path, fault_every: int = 0) -> Iterator[Service]:
-    """One on a free port, until the block ends."""
+def fast_provider(folder: Path, fault_every: int = 0, seconds: float = 0) -> Iterator[Service]:
+    """One on a free port, until the block ends; it answers after so many seconds."""
     port = lasting_port()
-    command = [sys.executable, "-m", "tests.support.fast_provider", str(port), str(fault_every)]
+    command = [sys.executable, "-m", "tests.support.fast_provider", str(port), str(fault_every), str(seconds)]
     with running(
         command, f"http://127.0.0.1:{port}", folder / f"provider-{port}.log", "/healthz", {}
     ) as service:
@@ -197,4 +201,4 @@ def fast_provider(folder: Path, fault_every: int = 0) -> Iterator[Service]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 0)
