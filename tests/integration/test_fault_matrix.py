@@ -30,7 +30,7 @@ from tests.support.wire import Answer, connected, head, post
 
 pytestmark = [pytest.mark.heavy, pytest.mark.load, pytest.mark.timeout(240)]
 
-CLIENTS = 16
+CLIENTS = 10
 TIMEOUT_SECONDS = "0.8"
 BILLS_SECONDS = 10
 NO_WAIT = {"FIRST_TOKEN_SECONDS": "0", "TOKEN_INTERVAL_SECONDS": "0.001"}
@@ -120,7 +120,7 @@ def seen(gateway: GatewayUnderTest) -> dict[Cell, Seen]:
         seen = dict(zip(cells, clients.map(lambda cell: try_cell(gateway, cell), cells), strict=True))
     late = [cell for cell, each in seen.items() if each.seconds > cell.promise.seconds[1]]
     print(f"{len(late)} of {len(cells)} cells were late in the crowd")
-    with ThreadPoolExecutor(CLIENTS // 4) as clients:
+    with ThreadPoolExecutor(CLIENTS // 3) as clients:
         again = clients.map(lambda cell: try_cell(gateway, cell, f"{cell.id}-again"), late)
         seen |= dict(zip(late, again, strict=True))
     read_books(gateway, seen)

@@ -24,7 +24,7 @@ from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 20
+READY_SECONDS = 60
 STOP_SECONDS = 15
 
 
