@@ -36,8 +36,8 @@ StartGateway = Callable[..., "GatewayUnderTest"]
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the tests, those of a file stay together, as they share a gateway. So do
-    those marked `load`, and all that count what the stack does where that is the same one for every process:
-    these begin first, as they take longest."""
+    those marked `load`, and all that count what the stack does where that is the same one for every process.
+    What takes longest begins first."""
     if not hasattr(config, "workerinput"):
         return
     groups: dict[Path, str] = {}
@@ -48,7 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             groups[item.path] = "stack"
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
-    items.sort(key=lambda item: (item.path not in groups, "unit" in item.path.parts))
+    heavy = {item.path for item in items if item.get_closest_marker("heavy")}
+    items.sort(key=lambda item: (item.path not in groups, item.path not in heavy, "unit" in item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -27,7 +27,7 @@ ADMIN_KEY = "selftest-admin-key"
 AT_MOST_SECONDS = 180
 PATIENCE = "4"
 
-pytestmark = [pytest.mark.heavy, pytest.mark.load]
+pytestmark = pytest.mark.heavy
 
 
 @dataclass(frozen=True)
