@@ -70,6 +70,7 @@ def test_a_paused_redis_is_silent_and_then_does_what_it_was_asked(
 
 
 def test_a_wiped_redis_has_forgotten_also_after_a_kill(own_redis: RedisServer, client: redis.Redis) -> None:
+    client.config_set("appendfsync", "always")  # a slow disk is another matter
     client.incr("known")
     own_redis.wipe()
     own_redis.kill()

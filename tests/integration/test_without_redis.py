@@ -172,6 +172,7 @@ def test_a_key_with_a_budget_is_served_and_charged_later_where_that_is_wished(
     assert view["budget_held_usd"] == 0
 
 
+@pytest.mark.alone
 def test_the_log_tells_each_change_of_state_once_and_no_request_more_than_itself(
     gateway: GatewayUnderTest, own_redis: RedisServer
 ) -> None:
@@ -190,9 +191,9 @@ def test_the_log_tells_each_change_of_state_once_and_no_request_more_than_itself
         (line["message"], line["process"]) for line in lines if line["message"].startswith("Redis")
     )
     print(result, told)
-    # A worker that nobody asks anything does not notice.
     assert {LOST, BACK} <= {message for message, _ in told}
-    assert set(told.values()) == {OUTAGES}
+    # A worker that nobody asks anything does not notice.
+    assert max(told.values()) == OUTAGES
     assert sum(line["message"] == "request" for line in lines) == len(result.outcomes)
     assert {line["level"] for line in lines if line["message"] == "request"} == {"INFO"}
 
