@@ -25,11 +25,27 @@ class ClientSocket(gevent.socket.socket):
         self.has_written = False
         self.request: Any = None  # gunicorn's, that is being answered
         self._stall_timeout = stall_timeout
+        self._put_back = b""
         # What the kernel still holds when the last piece was written ends with a client that is gone.
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):  # gone already
                 milliseconds = int(stall_timeout * 1000)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def begin_answer(self, request: Any) -> None:
+        """Take note of the request, gunicorn's or ours, that is answered from now on."""
+        self.has_written, self.request = False, request
+
+    def put_back(self, data: bytes) -> None:
+        """Have `recv` begin with these bytes, which it has given before."""
+        self._put_back = data
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if self._put_back and not flags:
+            data, self._put_back = self._put_back[:size], self._put_back[size:]
+            return data
+        received: bytes = super().recv(size, flags)
+        return received
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of `data`.

@@ -75,6 +75,7 @@ class Settings:
     budgets_need_redis: bool
     ready_without_redis: bool
     web_concurrency: int
+    http_server: str
     listen: str
     network_address: str | None
     upstream_connect_timeout: float
@@ -157,6 +158,7 @@ class Settings:
             budget_min_output_tokens=env.integer("BUDGET_MIN_OUTPUT_TOKENS", 16, 1, 10**6),
             budgets_need_redis=env.choice("BUDGETS_WITHOUT_REDIS", ("refuse", "allow")) == "refuse",
             ready_without_redis=env.switch("READY_WITHOUT_REDIS", default=False),
+            http_server=env.choice("HTTP_SERVER", ("lean", "gunicorn")),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
             listen=listen,
             network_address=network_address,

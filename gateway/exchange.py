@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -14,6 +16,8 @@ from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
 from gateway.overload import Slot
 from gateway.router import Route
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 
 logger = logging.getLogger("gateway.request")
 
@@ -37,6 +41,12 @@ class Exchange:
     client_left: bool = False
     time_to_first_token: float | None = None
     error: GatewayError | None = None
+
+    @classmethod
+    def begun_by(cls, wanted_id: str | None, method: str, path: str) -> Exchange:
+        """A request that comes in now; it has the id that its client wants, if that is one."""
+        is_sane = wanted_id is not None and SANE_REQUEST_ID.fullmatch(wanted_id)
+        return cls(wanted_id if wanted_id and is_sane else uuid.uuid4().hex, method, path)
 
     @property
     def attempt(self) -> Attempt | None:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from werkzeug.datastructures import Headers
-
 from gateway.apis import Api
 from gateway.catalog import Model
+from gateway.incoming import RequestHeaders
 from gateway.providers import AUTHORIZATION
 from gateway.redaction import holds_key
 
@@ -40,7 +39,7 @@ class UpstreamHeaders:
     request_id: str | None = None
 
 
-def client_headers(headers: Headers, api: Api, *, mock_faults: bool) -> dict[str, str]:
+def client_headers(headers: RequestHeaders, api: Api, *, mock_faults: bool) -> dict[str, str]:
     """The client's headers that a provider gets when it is asked by `api`."""
     names = FROM_CLIENT + (FROM_MESSAGES_CLIENT if api is Api.MESSAGES else ())
     names += (MOCK_FAULT,) if mock_faults else ()

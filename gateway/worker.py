@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import gevent
 from gevent.event import Event
@@ -36,6 +36,11 @@ from gateway.config import Settings
 from gateway.error_shapes import api_of_path, error_body
 from gateway.errors import GatewayError, InvalidRequest, WorkerStopping
 from gateway.stopping import service_stops
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from gateway.lean_http import LeanConnection
 
 SECONDS_TO_BILL = 3
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -80,7 +85,10 @@ class GatewayWorker(GeventWorker):
         self._idle: dict[Connection, tuple[gevent.Timeout, float]] = {}
         self._told_to_stop = Event()
         self._cutting = False
-        self._client_stall_timeout = Settings.from_env().client_stall_timeout
+        settings = Settings.from_env()
+        self._client_stall_timeout = settings.client_stall_timeout
+        self._is_lean = settings.http_server == "lean"
+        self._lean: Callable[[ClientSocket], LeanConnection] | None = None
 
     def run(self) -> None:
         servers = [self._start_server(listener) for listener in self.sockets]
@@ -139,11 +147,45 @@ class GatewayWorker(GeventWorker):
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = _current_greenlet()
-        self._clients[connection] = ClientSocket(client, self._client_stall_timeout)
+        self._clients[connection] = client = ClientSocket(client, self._client_stall_timeout)
         try:
-            super().handle(listener, self._clients[connection], addr)
+            if self._lean is None or self._serve_lean(client, self._lean(client)):
+                super().handle(listener, client, addr)
         finally:
             del self._clients[connection]
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        if self._is_lean:
+            # Only now, since what it imports has to find the patched library.
+            from gateway.lean_http import LeanConnection
+
+            gateway = cast("Flask", self.wsgi).extensions["gateway"]
+            self._lean = partial(LeanConnection, gateway=gateway, idle=self.timeout_ctx, keeps=self._keeps)
+
+    def _serve_lean(self, client: ClientSocket, lean: LeanConnection) -> bool:
+        """Whether the connection goes on with gunicorn."""
+        rest = b""
+        try:
+            rest = lean.serve()
+        except gevent.GreenletExit:
+            if lean.path and not client.has_written:
+                self._refuse(client, WorkerStopping(), lean.path)
+        except OSError:
+            pass  # the client is gone, or takes its answer too slowly
+        except Exception as error:
+            if client.has_written:  # more would be taken for a part of the answer
+                self.log.exception("an answer could not be sent whole")
+            else:
+                self.handle_error(None, client, None, error)
+        if not rest:
+            util.close(client)
+            return False
+        client.put_back(rest)
+        return True
+
+    def _keeps(self) -> bool:
+        return self.alive and not self._cutting
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
@@ -156,7 +198,7 @@ class GatewayWorker(GeventWorker):
                 del self._idle[connection]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
-        sock.has_written, sock.request = False, req
+        sock.begin_answer(req)
         try:
             AsyncWorker.handle_request(self, listener_name, req, sock, addr)
         except (gevent.GreenletExit, TimeoutError) as end:

@@ -1,0 +1,227 @@
+"""The short way of a model's request from the client's socket to `serve` and back, in the place of gunicorn's
+parser, its request and response objects, and Flask's dispatch (`HTTP_SERVER=lean`; `gunicorn` has theirs).
+
+It takes plain HTTP/1.1: a POST to one of the model routes whose head, with the body's length, has come at once;
+`httptools` (llhttp) reads it. Whatever is not that, and whatever looks odd in a head, goes to gunicorn with its
+connection: nothing is refused here, and nothing is read in two ways.
+
+Requests per second of the whole path, one worker, 64 clients: MEASURED times those of `gunicorn`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+
+import httptools
+from gunicorn import util
+
+from gateway.client_socket import ClientSocket
+from gateway.incoming import Incoming, Reply, RequestHeaders
+from gateway.serve import MODEL_ROUTES, Parse, answered
+from gateway.wiring import Gateway
+
+READ_BYTES = 65536
+JOINED_BYTES = 65536  # a body up to this size goes out with its head
+# What nobody has read of a body is read all the same, if it is little, so that the connection can serve again.
+SKIPPED_BYTES = 65536
+MOST_HEAD_BYTES = 16 * 1024
+MOST_HEADERS = 100
+BEGINNING, END_OF_HEAD = b"POST /v1/", b"\r\n\r\n"
+PATHS = {path.encode(): (path, parse) for path, parse in MODEL_ROUTES.items()}
+# They change how a message is read, or their meaning is gunicorn's to know.
+ODD_HEADERS = frozenset({"transfer-encoding", "expect", "upgrade", "http2-settings", "trailer", "te"})
+ILLEGAL = re.compile(r"[\0\r\n]")
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class NotLean(Exception):
+    """This request is not read here."""
+
+
+class _Head:
+    """What `httptools` finds in a head. The name and value of each header come at once, since the head does."""
+
+    __slots__ = ("headers", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lower = name.decode("latin-1").lower()
+        # gunicorn drops or joins these, by settings of its own.
+        if lower in self.headers or "_" in lower:
+            raise NotLean
+        self.headers[lower] = value.decode("latin-1").strip(" \t")
+
+
+class _Body:
+    """A body of `left` bytes: those that came with the head, then those of the socket."""
+
+    __slots__ = ("_buffered", "_connection", "left")
+
+    def __init__(self, buffered: bytes, length: int, connection: ClientSocket) -> None:
+        self._buffered = buffered
+        self._connection = connection
+        self.left = length
+
+    def read(self, size: int, /) -> bytes:
+        size = min(size, self.left)
+        if self._buffered:
+            piece, self._buffered = self._buffered[:size], self._buffered[size:]
+        else:
+            piece = self._connection.recv(min(size, READ_BYTES)) if size else b""
+        self.left -= len(piece)
+        return piece
+
+
+class LeanConnection:
+    """One client's connection. `idle` is the context in which its next request is waited for, which it may end
+    silently; `keeps` says whether this worker still keeps connections after an answer."""
+
+    def __init__(
+        self,
+        connection: ClientSocket,
+        gateway: Gateway,
+        idle: Callable[[], AbstractContextManager[None]],
+        keeps: Callable[[], bool],
+    ) -> None:
+        self._connection = connection
+        self._gateway = gateway
+        self._idle = idle
+        self._keeps = keeps
+        self._buffer = b""
+        self._closes = False
+        self.path = ""  # of the request in work
+
+    def serve(self) -> bytes:
+        """Serve its requests, as long as they are of the plain kind. What gunicorn has to begin with where one
+        is not; nothing where the connection is over.
+
+        :raises OSError: when the client is gone, or takes its answer too slowly
+        """
+        while not self._closes:
+            if not self._buffer:
+                with self._idle():
+                    self._buffer = self._connection.recv(READ_BYTES)
+                if not self._buffer:
+                    break
+            try:
+                incoming, body, parse = self._read_head()
+            except (NotLean, httptools.HttpParserError, httptools.HttpParserUpgrade):
+                return self._buffer
+            self._answer(incoming, body, parse)
+        return b""
+
+    def force_close(self) -> None:
+        """End the connection behind the answer in work."""
+        self._closes = True
+
+    def _read_head(self) -> tuple[Incoming, _Body, Parse]:
+        """
+        :raises NotLean: and other errors, for what gunicorn has to read
+        """
+        buffer = self._buffer
+        end = buffer.find(END_OF_HEAD, 0, MOST_HEAD_BYTES) + len(END_OF_HEAD)
+        if end < len(END_OF_HEAD) or not buffer.startswith(BEGINNING):
+            raise NotLean
+        head = _Head()
+        parser = httptools.HttpRequestParser(head)
+        parser.feed_data(buffer[:end])
+        headers = head.headers
+        path, parse = PATHS.get(head.url, (None, None))
+        length = headers.get("content-length", "")
+        is_odd = len(headers) > MOST_HEADERS or not ODD_HEADERS.isdisjoint(headers)
+        if path is None or parse is None or is_odd or not (length.isdecimal() and length.isascii()):
+            raise NotLean
+        if parser.get_http_version() != "1.1" or "host" not in headers:
+            raise NotLean
+        wish = headers.get("connection", "keep-alive").lower()
+        if wish not in ("keep-alive", "close"):
+            raise NotLean
+        self._closes = wish == "close"
+        size = int(length)
+        buffered, self._buffer = buffer[end : end + size], buffer[end + size :]
+        body = _Body(buffered, size, self._connection)
+        incoming = Incoming("POST", path, RequestHeaders(headers), body, size, self._connection)
+        if len(buffered) == size:
+            incoming.whole_body, body.left = buffered, 0
+        return incoming, body, parse
+
+    def _answer(self, incoming: Incoming, body: _Body, parse: Parse) -> None:
+        self.path = incoming.path
+        self._connection.begin_answer(self)
+        try:
+            reply = answered(self._gateway, incoming, parse)
+            self._closes = self._closes or body.left > SKIPPED_BYTES or not self._keeps()
+            self._send(reply)
+        finally:
+            self._connection.settimeout(None)  # the relay may have set one for its answer
+            incoming.end()
+        if body.left and not self._closes:
+            with self._idle():
+                while body.read(READ_BYTES):
+                    pass
+        if body.left:
+            self._closes = True
+            # What the client still sends would otherwise reset the answer away.
+            util.close_graceful(self._connection)
+
+    def _send(self, reply: Reply) -> None:
+        body = reply.body
+        if isinstance(body, bytes):
+            head = self._head_of(reply, f"Content-Length: {len(body)}")
+            if len(body) <= JOINED_BYTES:
+                self._connection.sendall(head + body)
+            else:
+                self._connection.sendall(head)
+                self._connection.sendall(body)
+            return
+        try:
+            self._connection.sendall(self._head_of(reply, "Transfer-Encoding: chunked"))
+            for piece in body:
+                if piece:
+                    self._connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self._connection.sendall(b"0\r\n\r\n")
+        finally:
+            if (close := getattr(body, "close", None)) is not None:
+                close()
+
+    def _head_of(self, reply: Reply, framing: str) -> bytes:
+        """
+        :raises ValueError: for a header that would be read as more than one
+        """
+        if ILLEGAL.search("".join(reply.headers.values())) or ILLEGAL.search("".join(reply.headers)):
+            raise ValueError("a header of an answer holds the end of a line")
+        lines = [f"{name}: {value}" for name, value in reply.headers.items()]
+        connection = "close" if self._closes else "keep-alive"
+        return "\r\n".join(
+            [
+                STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} Unknown",
+                f"Server: gunicorn\r\nDate: {_date()}\r\nConnection: {connection}",
+                framing,
+                *lines,
+                "\r\n",
+            ]
+        ).encode("latin-1")
+
+
+_last_date = (0, "")
+
+
+def _date() -> str:
+    """Now, as HTTP writes it; worked out once a second."""
+    global _last_date
+    second, text = _last_date
+    now = int(time.time())
+    if now != second:
+        text = util.http_date(now)
+        _last_date = now, text
+    return text
