@@ -152,8 +152,8 @@ class RequestTooLarge(GatewayError):
     type = "invalid_request_error"
     code = "request_too_large"
 
-    def __init__(self) -> None:
-        super().__init__("The request body is larger than this gateway accepts.")
+    def __init__(self, message: str = "The request body is larger than this gateway accepts.") -> None:
+        super().__init__(message)
 
 
 class RateLimitExceeded(GatewayError):

@@ -78,7 +78,7 @@ class Reply:
 
     @classmethod
     def events(cls, events: Iterable[bytes], headers: dict[str, str]) -> Reply:
-        """A streamed answer. Proxies in front, nginx above all, would hold it back but for the last header."""
+        """A streamed answer. Proxies in front, such as nginx, would hold it back but for the last header."""
         return cls(
             200,
             {

@@ -1,9 +1,9 @@
 """The short way of a model's request from the client's socket to `serve` and back, in the place of gunicorn's
 parser, its request and response objects, and Flask's dispatch (`HTTP_SERVER=lean`; `gunicorn` has theirs).
 
-It takes plain HTTP/1.1: a POST to one of the model routes whose head, with the body's length, has come at once;
-`httptools` (llhttp) reads it. Whatever is not that, and whatever looks odd in a head, goes to gunicorn with its
-connection: nothing is refused here, and nothing is read in two ways.
+It takes plain HTTP/1.1: a POST to one of the model routes whose head, with the body's length, has come at
+once; `httptools` (llhttp) reads it. Whatever is not that, and whatever looks odd in a head, goes to gunicorn
+with its connection: nothing is refused here, and nothing is read in two ways.
 
 Requests per second of the whole path, one worker, 64 clients: MEASURED times those of `gunicorn`.
 """
@@ -26,7 +26,7 @@ from gateway.wiring import Gateway
 
 READ_BYTES = 65536
 JOINED_BYTES = 65536  # a body up to this size goes out with its head
-# What nobody has read of a body is read all the same, if it is little, so that the connection can serve again.
+# What nobody has read of a body is read all the same, if it is little: so the connection can serve again.
 SKIPPED_BYTES = 65536
 MOST_HEAD_BYTES = 16 * 1024
 MOST_HEADERS = 100
@@ -43,7 +43,7 @@ class NotLean(Exception):
 
 
 class _Head:
-    """What `httptools` finds in a head. The name and value of each header come at once, since the head does."""
+    """What `httptools` finds in a head that has come whole, so that it tells each name and value at once."""
 
     __slots__ = ("headers", "url")
 
@@ -83,8 +83,8 @@ class _Body:
 
 
 class LeanConnection:
-    """One client's connection. `idle` is the context in which its next request is waited for, which it may end
-    silently; `keeps` says whether this worker still keeps connections after an answer."""
+    """One client's connection. `idle` is the context in which its next request is waited for, and which may
+    end that silently; `keeps` says whether this worker still keeps connections after an answer."""
 
     def __init__(
         self,
@@ -102,8 +102,8 @@ class LeanConnection:
         self.path = ""  # of the request in work
 
     def serve(self) -> bytes:
-        """Serve its requests, as long as they are of the plain kind. What gunicorn has to begin with where one
-        is not; nothing where the connection is over.
+        """Serve its requests, as long as they are of the plain kind. What gunicorn has to begin with where
+        one is not; nothing where the connection is over.
 
         :raises OSError: when the client is gone, or takes its answer too slowly
         """

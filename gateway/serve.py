@@ -65,7 +65,7 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
 
 
 def answered(gateway: Gateway, incoming: Incoming, parse: Parse) -> Reply:
-    """The answer of `serve`, or the refusal that took its place, with what it says of itself in its headers."""
+    """The answer of `serve`, or the refusal in its place, with headers that tell how it came about."""
     exchange = begun(incoming)
     try:
         check_may_ask(incoming)

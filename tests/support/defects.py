@@ -70,7 +70,7 @@ def all_pieces_at_once(next_piece: Function, relay: Relay) -> bytes:
 
 
 def client_headers_and_key(client_headers: Function, headers: Any, *arguments: Any, **options: Any) -> Any:
-    key = {name: headers[name] for name in ("Authorization",) if name in headers}
+    key = {name: value for name in ("Authorization",) if (value := headers.get(name))}
     return client_headers(headers, *arguments, **options) | key
 
 
