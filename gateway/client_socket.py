@@ -53,6 +53,15 @@ class ClientSocket(gevent.socket.socket):
         :raises TimeoutError: when the client takes it too slowly; some of it may have been sent
         """
         self.has_written = True
+        if len(data) <= PIECE_BYTES and not flags:
+            # Nearly always the kernel takes all of it at once.
+            try:
+                sent = self._sock.send(data)  # type: ignore[attr-defined] # gevent's, that never waits
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
         within = self.gettimeout()
         if within == 0:
             super().sendall(data, flags)

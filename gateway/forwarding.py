@@ -154,6 +154,8 @@ class Forwarding:
         max_cost, deadline = self._limits.max_cost, self._limits.deadline
         left = None if max_cost is None else max_cost - self._exchange.most_cost
         try:
+            if not self._admissions.may_wait and deadline.remaining > 0:
+                return self._admissions.admit(route, way, left)
             with (
                 waited_for(self._exchange, self._connection),
                 time_limit(deadline.remaining, deadline, TOO_LATE),
@@ -175,12 +177,14 @@ class Forwarding:
         """
         deadline = self._limits.deadline
         slots = self._gateway.model_slots.of(admission.route.model)
-        try:
-            with waited_for(self._exchange, self._connection):
-                slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
-        except BaseException:
-            self._release(admission)
-            raise
+        slot = slots.take_at_once()
+        if slot is None:
+            try:
+                with waited_for(self._exchange, self._connection):
+                    slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
+            except BaseException:
+                self._release(admission)
+                raise
         call = ModelCall(self._gateway, self._exchange, self._admissions.asked, admission, slot, deadline)
         call.for_client(self._client, self._connection)
         return call

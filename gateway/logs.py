@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 
 def logging_config(level: str) -> dict[str, Any]:
     """A `logging.config` dictionary; `level` is a level's name in any case."""
+    # Nobody asks for the line of code that wrote a line, and finding it takes long (logging's manual).
+    logging._srcfile = ""
     # Its debug lines repeat what a client sent of a head that broke off, keys included.
     gunicorn_level = "INFO" if level.upper() == "DEBUG" else level.upper()
     line = {
@@ -19,7 +22,7 @@ def logging_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
-                "()": "pythonjsonlogger.json.JsonFormatter",
+                "()": "pythonjsonlogger.orjson.OrjsonFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(process)d %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
                 "datefmt": "%Y-%m-%dT%H:%M:%S%z",

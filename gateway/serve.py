@@ -52,8 +52,10 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
     asked = gateway.bodies.parsed(incoming, parse, limits.deadline.remaining)
     exchange.stream = asked.stream
     catalog = gateway.catalogs.current.only(tenant.models)
-    with waited_for(exchange, incoming.connection):
-        exchange.slot = gateway.slots.take(patience=max(0.0, limits.deadline.remaining))
+    exchange.slot = gateway.slots.take_at_once()
+    if exchange.slot is None:
+        with waited_for(exchange, incoming.connection):
+            exchange.slot = gateway.slots.take(patience=max(0.0, limits.deadline.remaining))
     try:
         admissions = Admissions(
             asked, tenant, catalog, gateway.ledger, gateway.settings, gateway.cache_shares
