@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gevent
 from gevent.event import Event
@@ -35,6 +35,7 @@ from gateway.client_socket import ClientSocket
 from gateway.config import Settings
 from gateway.error_shapes import api_of_path, error_body
 from gateway.errors import GatewayError, InvalidRequest, WorkerStopping
+from gateway.idle import Connection, Idle
 from gateway.stopping import service_stops
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ PROTOCOL_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (http_errors.UnsupportedTransferCoding, 501),
     (http_errors.ParseException, 400),
 )
-Connection: TypeAlias = "gevent.Greenlet[..., Any]"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GatewayWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clients: dict[Connection, ClientSocket] = {}
-        self._idle: dict[Connection, tuple[gevent.Timeout, float]] = {}
+        self._idle = Idle()
         self._told_to_stop = Event()
         self._cutting = False
         settings = Settings.from_env()
@@ -95,6 +95,7 @@ class GatewayWorker(GeventWorker):
         # The look at the byte also finds a stop whose signal came too early in this worker's life.
         while self.alive and not service_stops():
             self.notify()
+            self._idle.end(self.cfg.keepalive, lambda connection: True)
             self._told_to_stop.wait(SECONDS_BETWEEN_LOOKS)
         self.alive = False
         self._finish(servers)
@@ -132,18 +133,11 @@ class GatewayWorker(GeventWorker):
                 # Once only: a second blow would hit while the first is being billed.
                 self._cutting = True
                 gevent.killall(list(connections), block=False)
-            # In a callback of the event loop, so that no request can begin between the look and the end.
-            gevent.get_hub().loop.run_callback(self._end_idle)
+            courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
+            # As if its keep-alive time were over: closed without a word, as HTTP allows.
+            self._idle.end(courtesy, lambda connection: not self._clients[connection].has_arrived())
             gevent.sleep(SECONDS_BETWEEN_LOOKS_WHILE_STOPPING)
         self.log.warning("a connection outlives the time for stopping")
-
-    def _end_idle(self) -> None:
-        courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
-        for connection, (wait, since) in list(self._idle.items()):
-            has_rested = time.monotonic() - since > courtesy
-            if connection in self._idle and has_rested and not self._clients[connection].has_arrived():
-                # As if its keep-alive time were over: closed without a word, as HTTP allows.
-                connection.throw(wait)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = _current_greenlet()
@@ -161,7 +155,7 @@ class GatewayWorker(GeventWorker):
             from gateway.lean_http import LeanConnection
 
             gateway = cast("Flask", self.wsgi).extensions["gateway"]
-            self._lean = partial(LeanConnection, gateway=gateway, idle=self.timeout_ctx, keeps=self._keeps)
+            self._lean = partial(LeanConnection, gateway=gateway, idle=self._idle.wait, keeps=self._keeps)
 
     def _serve_lean(self, client: ClientSocket, lean: LeanConnection) -> bool:
         """Whether the connection goes on with gunicorn."""
@@ -187,15 +181,8 @@ class GatewayWorker(GeventWorker):
     def _keeps(self) -> bool:
         return self.alive and not self._cutting
 
-    @contextmanager
-    def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
-        connection = _current_greenlet()
-        with gevent.Timeout(self.cfg.keepalive, False) as wait:  # type: ignore[arg-type]
-            self._idle[connection] = wait, time.monotonic()
-            try:
-                yield
-            finally:
-                del self._idle[connection]
+    def timeout_ctx(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._idle.wait()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         sock.begin_answer(req)
