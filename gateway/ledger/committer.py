@@ -111,6 +111,7 @@ class Committer:
             elif self.health.is_lost:
                 gevent.sleep(TRY_AGAIN_SECONDS)
             self._wake.clear()
+            was_well = self.health.is_well
             try:
                 if idle:
                     self.outbox.check()
@@ -120,7 +121,9 @@ class Committer:
                     self._step()
             except LedgerUnavailable as error:
                 self._write_pending()
-                self.health.failed(error)
+                # What was on its way when another question failed has failed with it, and is no second try.
+                if self.health.is_well or not was_well:
+                    self.health.failed(error)
             except Exception:
                 logger.exception("the ledger's greenlet failed")
                 gevent.sleep(TRY_AGAIN_SECONDS)
@@ -146,12 +149,16 @@ class Committer:
         if was_lost and outbox.restore is not None:
             # Before anybody else is served: some may have been about to lapse.
             outbox.restore()
-        while outbox.has_backlog or self._pending:
-            self._write_pending()
-            outbox.send_backlog()
+        self._write_pending()
         unsafe, self._unsafe = self._unsafe, []
-        _mark_safe(unsafe)
-        self._let_go(unsafe)
+        try:
+            outbox.send_backlog()
+            while outbox.finds_redis_changed:
+                outbox.send_backlog()
+            _mark_safe(unsafe)
+        finally:
+            self._let_go(unsafe)
+        # Not once there is nothing left: under load something has always come in meanwhile.
         self.health.worked()
         self._tidy()
 

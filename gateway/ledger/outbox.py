@@ -103,7 +103,12 @@ class Outbox(Notebook):
     @property
     def has_backlog(self) -> bool:
         """Whether there may be something that Redis lacks."""
-        return self._writer.has_new_memory or self._has_lost or self._confirmed_number < self._last_number
+        return self.finds_redis_changed or self._confirmed_number < self._last_number
+
+    @property
+    def finds_redis_changed(self) -> bool:
+        """Whether Redis has turned out to have lost a part of its memory, and has not got it again yet."""
+        return self._has_lost or self._writer.has_new_memory
 
     @property
     def backlog_bytes(self) -> int:
@@ -140,7 +145,7 @@ class Outbox(Notebook):
 
         :raises LedgerUnavailable: when a part may not have been added; call it again
         """
-        if (self._has_lost or self._writer.has_new_memory) and self.restore is not None:
+        if self.finds_redis_changed and self.restore is not None:
             self.restore()
         self._has_lost = self._writer.has_new_memory = False
         some: list[Batch] = []

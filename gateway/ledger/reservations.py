@@ -25,7 +25,9 @@ from gateway.ledger.tally import Tally
 TRIES = 10  # of one that Redis does not answer, as long as it turns out to be well
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a budget that others hold
 RENEW_AT_ONCE = 200
-MOST_SECONDS = 2.0  # for a step that no request waits for
+# For a step that no request waits for, and for the verdict on a suspect Redis: two tries at its time-out, and
+# whatever the loop of a busy worker adds to that.
+MOST_SECONDS = 2.0
 SPENT_FOR_GOOD_SECONDS = 24 * 3600  # what is said of a budget without a next period
 UNCHECKED = "The ledger cannot be reached, so the budget or the limits of this key cannot be checked now."
 
@@ -53,7 +55,6 @@ class Reservations:
         self._health = committer.health
         self._reserve = ScriptGroup(Script(client, "reserve"), patience)
         self._renew = Script(client, "renew")
-        self._patience = patience
         self._lease = lease
         self._wait = wait
         self._refuse_without_redis = refuse_without_redis
@@ -177,7 +178,7 @@ class Reservations:
             keys += [budget.key, budget.holds]
             budgets += [f"{budget.scope.budget.usd:f}", budget.kept_until]
         for tries_left in reversed(range(TRIES)):
-            if not self._health.is_well and not self._health.wait_until_known(2 * self._patience):
+            if not self._health.is_well and not self._health.wait_until_known(MOST_SECONDS):
                 break
             try:
                 again = "again" if reservation.is_unsure else ""

@@ -253,7 +253,7 @@ def chart(count: int, samples: list[Sample]) -> str:
         )
         for name in names
     ]
-    title = f"Memory of each process over {count:,} requests"
+    title = f"Memory of the master, each worker and Redis over {count:,} requests"
     return line_chart(title, "requests", "MiB", lines, shaded_until=WARM_UP * count)
 
 

@@ -32,6 +32,8 @@ P99_MAY_GROW_BY_SECONDS = 0.15
 # The slowest answer of a mock takes half a second.
 SLOWEST_SECONDS = 3.0
 REFUSED_WITHIN_SECONDS = 0.15
+# Longer than a request waits for one answer, shorter than two of them.
+HICCUPS, HICCUP_SECONDS, LOST_AFTER_SECONDS = 12, 0.12, 0.17
 LOST = "Redis is lost; what is to be counted waits in the journal"
 BACK = "Redis is back, and all that waited for it is counted"
 AWAY = "ledger_unavailable"
@@ -142,6 +144,38 @@ def test_a_key_with_a_budget_is_refused_soon_by_a_worker_that_has_to_find_out(
 
     assert refused.statuses == {503: 40}
     assert max(each.seconds for each in refused.outcomes) < 0.5
+
+
+@pytest.mark.alone
+def test_a_redis_that_falters_costs_no_key_with_a_budget_a_refusal(
+    gateway: GatewayUnderTest, own_redis: RedisServer
+) -> None:
+    _, headers = create_key(gateway.gateway_url, budget_usd="100.00")
+    for _ in range(12):  # both workers know the key
+        assert gateway.post(chat_body(0), headers=headers).status_code == 200
+    pauses: list[float] = []
+
+    def falter() -> None:
+        while len(pauses) < HICCUPS:
+            time.sleep(0.3)
+            began = time.monotonic()
+            with paused(own_redis):
+                time.sleep(HICCUP_SECONDS)
+            pauses.append(time.monotonic() - began)
+
+    # Those without a key have something to count all the time, which is no reason to wait for the others.
+    with meanwhile(falter), ThreadPoolExecutor(2) as threads:
+        loads = [
+            threads.submit(
+                run_traffic, gateway.gateway_url, seconds=HICCUPS / 2, clients=16, headers=sent, retry=None
+            )
+            for sent in (None, headers)
+        ]
+        results = [load.result() for load in loads]
+    print(*results, [f"{pause:.3f}" for pause in pauses], sep="\n")
+
+    if max(pauses) < LOST_AFTER_SECONDS:
+        assert [each for result in results for each in result.outcomes if not each.whole] == []
 
 
 def test_a_key_with_a_budget_is_served_and_charged_later_where_that_is_wished(
