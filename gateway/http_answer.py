@@ -81,6 +81,11 @@ class HttpAnswer:
             return content[:amount]
         return content
 
+    @property
+    def has_content(self) -> bool:
+        """Whether there is any to be taken."""
+        return bool(self._content)
+
     def let_go(self) -> None:
         """Take nothing more. The parser and its answer hold each other until then."""
         self._parser = None

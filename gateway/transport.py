@@ -62,8 +62,8 @@ class AnswerBody:
 
     @property
     def closed(self) -> bool:
-        """Whether it has no connection any more; what has come can still be read."""
-        return self._connection is None
+        """Whether there is nothing more to be read."""
+        return self._connection is None and not self._answer.has_content
 
     def close(self) -> None:
         if self._connection is not None:
