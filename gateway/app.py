@@ -46,7 +46,7 @@ def create_app(
             refuse_without_redis=settings.budgets_need_redis,
         )
     if upstream is None:
-        upstream = Upstream()
+        upstream = Upstream(settings.upstream_transport)
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
