@@ -66,8 +66,15 @@ class ClientSocket(gevent.socket.socket):
         if within == 0:
             super().sendall(data, flags)
             return
+        # Nearly always there is room for all of it at once, and nobody to be waited for.
+        try:
+            sent = self.send(data, flags, timeout=0.0)  # type: ignore[call-arg] # the stubs lack it
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return
         ends = None if within is None else time.monotonic() + within
-        rest = memoryview(data)
+        rest = memoryview(data)[sent:]
         try:
             for start in range(0, len(rest), PIECE_BYTES):
                 left = self._stall_timeout if ends is None else ends - time.monotonic()
