@@ -31,7 +31,7 @@ NO_WAIT_SECONDS = 0.005
 
 @pytest.fixture
 def gateway(model_urls: dict[str, str], own_redis: RedisServer, tmp_path: Path) -> Iterator[GatewayUnderTest]:
-    settings = {"GATEWAY_ADMIN_KEY": ADMIN_KEY, "WEB_CONCURRENCY": "1"}
+    settings = {"GATEWAY_ADMIN_KEY": ADMIN_KEY, "WEB_CONCURRENCY": "1", "REDIS_TIMEOUT_SECONDS": "0.5"}
     with own_gateway(tmp_path, model_urls, own_redis, **settings) as gateway:
         assert gateway.post(chat_body(0)).status_code == 200  # so that the scripts are loaded
         yield gateway
