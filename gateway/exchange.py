@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
+from secrets import token_hex
 from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
+from gateway.logs import REQUESTS
 from gateway.overload import Slot
 from gateway.router import Route
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 
-logger = logging.getLogger("gateway.request")
+logger = logging.getLogger(REQUESTS)
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Exchange:
     def begun_by(cls, wanted_id: str | None, method: str, path: str) -> Exchange:
         """A request that comes in now; it has the id that its client wants, if that is one."""
         is_sane = wanted_id is not None and SANE_REQUEST_ID.fullmatch(wanted_id)
-        return cls(wanted_id if wanted_id and is_sane else uuid.uuid4().hex, method, path)
+        return cls(wanted_id if wanted_id and is_sane else token_hex(16), method, path)
 
     @property
     def attempt(self) -> Attempt | None:
@@ -111,7 +112,7 @@ class Exchange:
                 line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
-        logger.log(level, "request", extra=line)
+        logger.log(level, "request", line)
         if self.error is not None:
             forget_frames(self.error)
 

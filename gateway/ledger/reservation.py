@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from secrets import token_hex
 from typing import Any
 
 from gateway.budget import Scope, Window
@@ -29,7 +29,7 @@ class Call:
     most: Decimal = Decimal(0)
     least: Decimal = Decimal(0)
     tokens: int = 0
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: token_hex(16))
 
 
 @dataclass(frozen=True)
