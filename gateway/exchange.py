@@ -7,11 +7,11 @@ import re
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
-from secrets import token_hex
 from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
+from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
 from gateway.logs import REQUESTS
@@ -47,7 +47,7 @@ class Exchange:
     def begun_by(cls, wanted_id: str | None, method: str, path: str) -> Exchange:
         """A request that comes in now; it has the id that its client wants, if that is one."""
         is_sane = wanted_id is not None and SANE_REQUEST_ID.fullmatch(wanted_id)
-        return cls(wanted_id if wanted_id and is_sane else token_hex(16), method, path)
+        return cls(wanted_id if wanted_id and is_sane else new_id(), method, path)
 
     @property
     def attempt(self) -> Attempt | None:

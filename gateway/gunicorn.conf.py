@@ -51,6 +51,12 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Have each worker watch the models file and the keys, and look after the ledger."""
+    if os.environ.get("X_GC"):
+        import gc
+
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(int(os.environ["X_GC"]), 20, 20)
     from gunicorn.http.unreader import SocketUnreader
 
     # What is read ahead of a body is counted nowhere, so it has to be little: usually up to 1 MiB.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from secrets import token_hex
 from typing import Any
 
 from gateway.budget import Scope, Window
+from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.names import Names
 
@@ -29,7 +29,7 @@ class Call:
     most: Decimal = Decimal(0)
     least: Decimal = Decimal(0)
     tokens: int = 0
-    id: str = field(default_factory=lambda: token_hex(16))
+    id: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True)

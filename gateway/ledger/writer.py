@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from secrets import token_hex
 from typing import Any
 
 import orjson
 import redis
 
+from gateway.ids import new_id
 from gateway.ledger.connection import translating_errors
 from gateway.ledger.names import Names
 from gateway.ledger.scripts import Script
@@ -70,7 +70,7 @@ class Writer:
             REMEMBERED_SECONDS,
             acts,
             self.memory,
-            token_hex(16),
+            new_id(),
             how,
         ]
         with translating_errors(MOST_SECONDS):
