@@ -29,6 +29,7 @@ READ_BYTES = 65536
 # A body of so many bytes is copied to be sent together with its head; for a larger one another send is less.
 JOINED_BYTES = 65536
 MOST_ROUTES = 1024
+USUAL_METHODS = ("POST", "GET")  # whose answers end where they say they do
 
 
 class AnswerBody:
@@ -129,8 +130,8 @@ class _Route:
 
 
 class LeanAdapter(CheckedAdapter):
-    """Sends what has a body of bytes or none, and no proxy on its way; all else goes by urllib3. The values
-    of a request's headers are texts. Answers keep no cookies."""
+    """Sends what is posted or got with a body of bytes or none, two time-outs, and no proxy on its way; all
+    else goes by urllib3. The values of a request's headers are texts. Answers keep no cookies."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,7 +147,8 @@ class LeanAdapter(CheckedAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         body = request.body
-        if proxies or not isinstance(body, BytesIO | bytes | None) or not _is_pair(timeout):
+        usual = request.method in USUAL_METHODS and not proxies and _is_pair(timeout)
+        if not usual or not isinstance(body, BytesIO | bytes | None):
             return super().send(request, stream, timeout, verify, cert, proxies)
         route = self._route(request, verify, cert)
         answer = HttpAnswer()
