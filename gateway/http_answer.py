@@ -70,13 +70,13 @@ class HttpAnswer:
         self.is_whole = True
         self.let_go()
 
-    def take(self, amount: int) -> bytes:
-        """So many bytes of the content that has come, or fewer where no more has."""
+    def take(self, amount: int | None) -> bytes:
+        """So many bytes of the content that has come, or fewer where no more has; all of it for None."""
         if not self._content:
             return b""
         content = self._content[0] if len(self._content) == 1 else b"".join(self._content)
         self._content.clear()
-        if len(content) > amount:
+        if amount is not None and len(content) > amount:
             self._content.append(content[amount:])
             return content[:amount]
         return content
@@ -92,7 +92,10 @@ class HttpAnswer:
 
     def header(self, name: str) -> str:
         """The first header of this name, given in lower case; empty where there is none."""
-        return next((value for known, value in self.headers if known.lower() == name), "")
+        for known, value in self.headers:
+            if len(known) == len(name) and known.lower() == name:
+                return value
+        return ""
 
     def _lasts_until_closed(self) -> bool:
         """Whether it says neither how long it is nor that it comes in chunks."""

@@ -18,7 +18,7 @@ def body_received(
     """The body, or as much of it as came before it broke off, and how it did. `body` has what has come
     wherever this waits."""
     if has_come_whole(response):  # with its head, as most answers do
-        whole: bytes = response.raw.read1(MAX_ANSWER_BYTES)
+        whole: bytes = response.raw.read1()
         return whole, None
     try:
         while piece := next_piece(response, idle, deadline):

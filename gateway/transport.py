@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
 import urllib3
@@ -29,6 +29,8 @@ READ_BYTES = 65536
 # A body of so many bytes is copied to be sent together with its head; for a larger one another send is less.
 JOINED_BYTES = 65536
 MOST_ROUTES = 1024
+Body: TypeAlias = "BytesIO | bytes | None"
+USUAL_METHODS = ("POST", "GET")  # whose answers end where they say they do
 
 
 class AnswerBody:
@@ -40,11 +42,27 @@ class AnswerBody:
         self._pool = pool
         self._connection = connection
 
-    def wait_for_head(self) -> None:
-        while not self._answer.is_begun:
-            self._receive()
+    def ask(self, head: bytes, body: Body, timeout: tuple[float | None, float | None]) -> None:
+        """Send a request, and wait until its answer has begun. `timeout` bounds the wait for a connection and
+        each one after it.
 
-    def read1(self, amount: int, decode_content: bool = True) -> bytes:
+        :raises OSError: for what goes wrong on the way, as urllib3's `HTTPError` does
+        """
+        try:
+            if self._connection.sock is None:
+                self._connection.timeout = timeout[0]
+                self._connection.connect()
+            sock = self._connection.sock
+            sock.settimeout(timeout[1])
+            # Read no sooner, since that it was read says that the request is on its way.
+            _write(sock, head, body.read() if isinstance(body, BytesIO) else body or b"")
+            while not self._answer.is_begun:
+                self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def read1(self, amount: int | None = None, decode_content: bool = True) -> bytes:
         """Up to so many bytes as soon as there are any, none at the end. Nothing is there to be decoded."""
         while True:
             if content := self._answer.take(amount):
@@ -129,8 +147,8 @@ class _Route:
 
 
 class LeanAdapter(CheckedAdapter):
-    """Sends what has a body of bytes or none, and no proxy on its way; all else goes by urllib3. The values
-    of a request's headers are texts. Answers keep no cookies."""
+    """Sends what is posted or got with a body of bytes or none, two time-outs, and no proxy on its way; all
+    else goes by urllib3. The values of a request's headers are texts. Answers keep no cookies."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,26 +164,15 @@ class LeanAdapter(CheckedAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         body = request.body
-        if proxies or not isinstance(body, BytesIO | bytes | None) or not _is_pair(timeout):
+        usual = request.method in USUAL_METHODS and not proxies and _is_pair(timeout)
+        if not usual or not isinstance(body, BytesIO | bytes | None):
             return super().send(request, stream, timeout, verify, cert, proxies)
         route = self._route(request, verify, cert)
+        head = _head(route, request, _length(body))
         answer = HttpAnswer()
         try:
-            connection = route.pool._get_conn()
-            raw = AnswerBody(answer, route.pool, connection)
-            try:
-                if connection.sock is None:
-                    connection.timeout = timeout[0]
-                    connection.connect()
-                connection.sock.settimeout(timeout[1])
-                content = body.read() if isinstance(body, BytesIO) else body or b""
-                _write(connection.sock, _head(route, request, len(content)), content)
-                raw.wait_for_head()
-            except BaseException:
-                raw.close()
-                raise
-        except requests.RequestException:
-            raise
+            raw = AnswerBody(answer, route.pool, route.pool._get_conn())
+            raw.ask(head, body, timeout)
         except (OSError, HTTPError) as error:
             raise _as_requests_says(error, request) from error
         return LeanResponse(request, answer, _decoded(answer, raw))
@@ -194,6 +201,12 @@ class LeanAdapter(CheckedAdapter):
 
 def _is_pair(timeout: object) -> bool:
     return isinstance(timeout, tuple) and len(timeout) == 2
+
+
+def _length(body: Body) -> int:
+    if isinstance(body, BytesIO):
+        return len(body.getvalue()) - body.tell()  # no copy, unlike its buffer
+    return len(body or b"")
 
 
 def _head(route: _Route, request: requests.PreparedRequest, length: int) -> bytes:

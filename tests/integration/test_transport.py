@@ -276,9 +276,15 @@ def test_the_lean_adapter_is_an_adapter_of_requests_like_any_other(lean: LeanAda
 
 def test_what_the_lean_adapter_does_not_know_goes_by_urllib3(lean: LeanAdapter) -> None:
     with talking_provider(sized()) as talk:
-        found = lean.send(prepared(talk.url, "text", A="b"), timeout=5)
-    assert not isinstance(found, LeanResponse)
-    assert found.json()["choices"] == []
+        head = requests.Request("HEAD", talk.url).prepare()
+        for request, timeout in [
+            (prepared(talk.url, "text"), (5, 5)),
+            (prepared(talk.url, b"{}"), 5),
+            (head, (5, 5)),
+        ]:
+            found = lean.send(request, timeout=timeout)
+            assert not isinstance(found, LeanResponse)
+            assert found.content == (b"" if request is head else WHOLE)
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "\u00e9\u0107"])
