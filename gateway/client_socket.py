@@ -66,15 +66,8 @@ class ClientSocket(gevent.socket.socket):
         if within == 0:
             super().sendall(data, flags)
             return
-        # Nearly always there is room for all of it at once, and nobody to be waited for.
-        try:
-            sent = self.send(data, flags, timeout=0.0)  # type: ignore[call-arg] # the stubs lack it
-        except BlockingIOError:
-            sent = 0
-        if sent == len(data):
-            return
         ends = None if within is None else time.monotonic() + within
-        rest = memoryview(data)[sent:]
+        rest = memoryview(data)
         try:
             for start in range(0, len(rest), PIECE_BYTES):
                 left = self._stall_timeout if ends is None else ends - time.monotonic()
