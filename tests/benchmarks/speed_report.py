@@ -62,7 +62,7 @@ def ratio(
 def speed_table(all_figures: Sequence[Figures]) -> str:
     """The plain requests, as Markdown."""
     known = {figures.name: figures for figures in all_figures}
-    head = ["requests a second with", *(f"{count} clients" for count in CLIENTS)]
+    head = ["requests a second, by clients", *map(str, CLIENTS)]
     compared = [each for each in COMPARED if each[0] in known]
     head += [text for _, text, _ in compared]
     head += ["CPU µs a request", "p50 at 1", "p50 at 64", "p99 at 64"]

@@ -54,10 +54,10 @@ static int read_marks(struct stream *s, char *text, int length, long long at) {
         s->is_refused = strncmp(text, "HTTP/1.1 200", 12) != 0;
     }
     while ((mark = memmem(from, limit - from, "ts:", 3))) {
-        char *after = mark + 3 + strspn(mark + 3, "0123456789"); /* headers have such letters too */
+        char *after = mark + 3 + strspn(mark + 3, "0123456789"); /* none: it was a header's name */
         if (after >= limit) break; /* the rest is still to come */
         long long sent = atoll(mark + 3);
-        if (*after == ' ' && sent > 0) {
+        if (*after == ' ' && after > mark + 3) {
             if (!s->first) {
                 s->first = at;
                 firsts[first_count++] = (at - s->began) / 1e3;
