@@ -7,9 +7,13 @@ import socket
 import time
 from typing import Any
 
+import gevent
 import gevent.socket
 
 PIECE_BYTES = 256 * 1024
+# A client that sends faster than it is read never makes its reader wait: the others have their turn after so
+# many reads, and their time-outs theirs.
+READS_AT_ONCE = 16
 
 
 class ClientSocket(gevent.socket.socket):
@@ -26,6 +30,7 @@ class ClientSocket(gevent.socket.socket):
         self.request: Any = None  # gunicorn's, that is being answered
         self._stall_timeout = stall_timeout
         self._put_back = b""
+        self._reads = 0
         # What the kernel still holds when the last piece was written ends with a client that is gone.
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):  # gone already
@@ -41,9 +46,13 @@ class ClientSocket(gevent.socket.socket):
         self._put_back = data
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        if self._put_back and not flags:
-            data, self._put_back = self._put_back[:size], self._put_back[size:]
-            return data
+        if not flags:
+            if self._put_back:
+                data, self._put_back = self._put_back[:size], self._put_back[size:]
+                return data
+            self._reads += 1
+            if self._reads % READS_AT_ONCE == 0:
+                gevent.sleep(0)
         received: bytes = super().recv(size, flags)
         return received
 

@@ -11,11 +11,13 @@ Requests per second of the whole path, one worker, 64 clients: MEASURED times th
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 
+import gevent
 import httptools
 from gunicorn import util
 
@@ -26,15 +28,17 @@ from gateway.wiring import Gateway
 
 READ_BYTES = 65536
 JOINED_BYTES = 65536  # a body up to this size goes out with its head
-# What nobody has read of a body is read all the same, if it is little: so the connection can serve again.
-SKIPPED_BYTES = 65536
-MOST_HEAD_BYTES = 16 * 1024
+# gunicorn takes as many headers and as long ones, and refuses the rest.
+MOST_HEAD_BYTES = 8 * 1024
 MOST_HEADERS = 100
-BEGINNING, END_OF_HEAD = b"POST /v1/", b"\r\n\r\n"
-PATHS = {path.encode(): (path, parse) for path, parse in MODEL_ROUTES.items()}
+END_OF_LINE, END_OF_HEAD = b"\r\n", b"\r\n\r\n"
+ROUTES = {f"POST {path} HTTP/1.1".encode(): (path, parse) for path, parse in MODEL_ROUTES.items()}
+LONGEST_LINE = max(map(len, ROUTES)) + len(END_OF_LINE)
 # They change how a message is read, or their meaning is gunicorn's to know.
 ODD_HEADERS = frozenset({"transfer-encoding", "expect", "upgrade", "http2-settings", "trailer", "te"})
-ILLEGAL = re.compile(r"[\0\r\n]")
+# In the names and in the values of an answer's headers.
+ILLEGAL_IN_NAME = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+ILLEGAL_IN_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -45,14 +49,10 @@ class NotLean(Exception):
 class _Head:
     """What `httptools` finds in a head that has come whole, so that it tells each name and value at once."""
 
-    __slots__ = ("headers", "url")
+    __slots__ = ("headers",)
 
     def __init__(self) -> None:
-        self.url = b""
         self.headers: dict[str, str] = {}
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.decode("latin-1").lower()
@@ -113,35 +113,40 @@ class LeanConnection:
                     self._buffer = self._connection.recv(READ_BYTES)
                 if not self._buffer:
                     break
-            try:
-                incoming, body, parse = self._read_head()
-            except (NotLean, httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._serve_next():
                 return self._buffer
-            self._answer(incoming, body, parse)
         return b""
 
     def force_close(self) -> None:
         """End the connection behind the answer in work."""
         self._closes = True
 
+    def _serve_next(self) -> bool:
+        """Whether the next request is one that is served here. Nothing of it is kept while its connection
+        waits for another."""
+        try:
+            incoming, body, parse = self._read_head()
+        except (NotLean, httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False
+        self._answer(incoming, body, parse)
+        return True
+
     def _read_head(self) -> tuple[Incoming, _Body, Parse]:
         """
         :raises NotLean: and other errors, for what gunicorn has to read
         """
         buffer = self._buffer
+        route = ROUTES.get(buffer[: buffer.find(END_OF_LINE, 0, LONGEST_LINE)])
         end = buffer.find(END_OF_HEAD, 0, MOST_HEAD_BYTES) + len(END_OF_HEAD)
-        if end < len(END_OF_HEAD) or not buffer.startswith(BEGINNING):
+        if route is None or end < len(END_OF_HEAD):
             raise NotLean
+        path, parse = route
         head = _Head()
-        parser = httptools.HttpRequestParser(head)
-        parser.feed_data(buffer[:end])
+        httptools.HttpRequestParser(head).feed_data(buffer[:end])
         headers = head.headers
-        path, parse = PATHS.get(head.url, (None, None))
         length = headers.get("content-length", "")
         is_odd = len(headers) > MOST_HEADERS or not ODD_HEADERS.isdisjoint(headers)
-        if path is None or parse is None or is_odd or not (length.isdecimal() and length.isascii()):
-            raise NotLean
-        if parser.get_http_version() != "1.1" or "host" not in headers:
+        if is_odd or "host" not in headers or not (length.isdecimal() and length.isascii()):
             raise NotLean
         wish = headers.get("connection", "keep-alive").lower()
         if wish not in ("keep-alive", "close"):
@@ -160,19 +165,26 @@ class LeanConnection:
         self._connection.begin_answer(self)
         try:
             reply = answered(self._gateway, incoming, parse)
-            self._closes = self._closes or body.left > SKIPPED_BYTES or not self._keeps()
+            self._closes = self._closes or not self._keeps()
             self._send(reply)
         finally:
             self._connection.settimeout(None)  # the relay may have set one for its answer
             incoming.end()
-        if body.left and not self._closes:
-            with self._idle():
-                while body.read(READ_BYTES):
-                    pass
         if body.left:
-            self._closes = True
-            # What the client still sends would otherwise reset the answer away.
-            util.close_graceful(self._connection)
+            self._skip(body)
+        if reply.status >= 400:
+            # It may have waited for nothing, and its client may have sent the next requests already.
+            gevent.sleep(0)
+
+    def _skip(self, body: _Body) -> None:
+        """Read what nobody has read of a body: it would be taken for the next request, or reset the answer
+        away where the connection ends. Takes as long as a connection may be idle."""
+        if self._closes:
+            self._connection.shutdown(socket.SHUT_WR)  # who reads to the end has all
+        with self._idle():
+            while body.read(READ_BYTES):
+                pass
+        self._closes = self._closes or body.left > 0
 
     def _send(self, reply: Reply) -> None:
         body = reply.body
@@ -196,10 +208,11 @@ class LeanConnection:
 
     def _head_of(self, reply: Reply, framing: str) -> bytes:
         """
-        :raises ValueError: for a header that would be read as more than one
+        :raises ValueError: for a header that cannot be sent, or would be read as more than one
         """
-        if ILLEGAL.search("".join(reply.headers.values())) or ILLEGAL.search("".join(reply.headers)):
-            raise ValueError("a header of an answer holds the end of a line")
+        names, values = "".join(reply.headers), "".join(reply.headers.values())
+        if ILLEGAL_IN_NAME.search(names) or ILLEGAL_IN_VALUE.search(values):
+            raise ValueError("an answer has a header that cannot be sent")
         lines = [f"{name}: {value}" for name, value in reply.headers.items()]
         connection = "close" if self._closes else "keep-alive"
         return "\r\n".join(

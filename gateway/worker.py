@@ -132,6 +132,8 @@ class GatewayWorker(GeventWorker):
             if late and not self._cutting:
                 # Once only: a second blow would hit while the first is being billed.
                 self._cutting = True
+                for client in self._clients.values():
+                    client.close_after_answer()  # a further request could no longer be billed
                 gevent.killall(list(connections), block=False)
             courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
             # As if its keep-alive time were over: closed without a word, as HTTP allows.
@@ -147,6 +149,7 @@ class GatewayWorker(GeventWorker):
                 super().handle(listener, client, addr)
         finally:
             del self._clients[connection]
+            client.request = None  # which refers to its connection
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -155,7 +158,9 @@ class GatewayWorker(GeventWorker):
             from gateway.lean_http import LeanConnection
 
             gateway = cast("Flask", self.wsgi).extensions["gateway"]
-            self._lean = partial(LeanConnection, gateway=gateway, idle=self._idle.wait, keeps=self._keeps)
+            self._lean = partial(
+                LeanConnection, gateway=gateway, idle=self._idle.wait, keeps=lambda: self.alive
+            )
 
     def _serve_lean(self, client: ClientSocket, lean: LeanConnection) -> bool:
         """Whether the connection goes on with gunicorn."""
@@ -171,15 +176,12 @@ class GatewayWorker(GeventWorker):
             if client.has_written:  # more would be taken for a part of the answer
                 self.log.exception("an answer could not be sent whole")
             else:
-                self.handle_error(None, client, None, error)
+                self._refuse(client, refusal_of(error), lean.path, error)
         if not rest:
             util.close(client)
             return False
         client.put_back(rest)
         return True
-
-    def _keeps(self) -> bool:
-        return self.alive and not self._cutting
 
     def timeout_ctx(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return self._idle.wait()
@@ -195,8 +197,8 @@ class GatewayWorker(GeventWorker):
             raise StopIteration from None
         finally:
             sock.settimeout(None)  # the application may have set one for its answer
-        if self._cutting:
-            raise StopIteration  # a further request could no longer be billed
+        # Neither request nor answer need have waited for anything, and the next may have come already.
+        gevent.sleep(0)
         return True
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
