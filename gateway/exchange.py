@@ -62,6 +62,8 @@ class Exchange:
     @property
     def cost(self) -> Decimal:
         """What all calls have cost so far, as far as is known."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].cost or Decimal(0)
         return sum((attempt.cost for attempt in self.attempts if attempt.cost is not None), Decimal(0))
 
     @property

@@ -6,6 +6,6 @@ import random
 
 
 def new_id() -> str:
-    """32 hexadecimal digits that nobody has had before. No secret: the generator is seeded by the system in each
-    process, but asking that for every name takes three times as long."""
+    """32 hexadecimal digits that nobody has had before. No secret: the system seeds the generator of each
+    process, and is not asked for every name, which takes three times as long."""
     return f"{random.getrandbits(128):032x}"

@@ -16,10 +16,11 @@ from gateway.logs import REQUESTS, logging_config
 def lines(capsys: pytest.CaptureFixture[str]) -> Any:
     before = logging.root.handlers[:], logging.root.level
     config = logging_config("info")
-    formatter = logging.config.DictConfigurator(config).configure_formatter(config["formatters"]["json"])  # type: ignore[attr-defined]
+    formatter = logging.config.DictConfigurator(config).configure_formatter(config["formatters"]["json"])
 
-    def written(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
-        record = logging.getLogger(name).makeRecord(name, logging.INFO, "", 0, *arguments, None, **options)
+    def written(name: str, text: str, arguments: Any, extra: Any = None) -> dict[str, Any]:
+        logger = logging.getLogger(name)
+        record = logger.makeRecord(name, logging.INFO, "", 0, text, arguments, None, extra=extra)
         line: dict[str, Any] = json.loads(formatter.format(record))
         return line
 
