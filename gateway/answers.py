@@ -134,11 +134,12 @@ class CompletionReader(StreamReader):
         self._finished: set[object] = set()
 
     def read(self, event: Event) -> None:
-        if event.chunk is None:
+        chunk = event.chunk
+        if chunk is None:
             return
-        for choice in _objects(event.chunk.get("choices")):
+        for choice in _objects(chunk.get("choices")):
             self._read_choice(choice)
-        if (usage := usage_stated(Api.CHAT_COMPLETIONS, event.chunk)) is not None:
+        if (usage := usage_stated(Api.CHAT_COMPLETIONS, chunk)) is not None:
             self._state(usage)
 
     def _read_choice(self, choice: dict[str, Any]) -> None:

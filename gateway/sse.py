@@ -105,35 +105,33 @@ def read_event(raw: bytes) -> Event:
     :raises UpstreamError: for data that begin a JSON object and are none, or that say an error; the words
         of a provider's error stay here, since they may hold a key
     """
-    names_error = False
-    if raw.startswith(b"data: ") and _is_one_line(raw):
-        data = raw[6:-2]
+    # One line of data, its end and a blank line, as nearly all are.
+    if raw.startswith(b"data: ") and raw.find(LF) == len(raw) - 2 and CR not in raw:
+        data, names_error = raw[6:-2], False
     else:
         lines = raw.removeprefix(BYTE_ORDER_MARK).splitlines()
         data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
         names_error = any(ERROR_LINE.fullmatch(line) for line in lines)
-    chunk = _object_of(data) if data.lstrip().startswith(b"{") else None
-    told = chunk is not None and (chunk.get("error") or chunk.get("type") == "error")
-    if told or names_error:
+    if not data.lstrip().startswith(b"{"):
+        chunk, tells_error = None, False
+    else:
+        chunk = _object_of(data)
+        tells_error = bool(chunk.get("error")) or chunk.get("type") == "error"
+    if tells_error or names_error:
         raise UpstreamError("The provider reported an error instead of the rest of its answer.")
     return Event(raw, data, chunk)
 
 
 def _cut(piece: bytes) -> tuple[list[bytes], bytes]:
     """The events that are whole in `piece`, and what stands behind the last."""
-    if _is_one_line(piece) and piece.endswith(b"\n\n"):
-        return [piece], b""
-    if CR not in piece:
-        *whole, rest = piece.split(b"\n\n")
-        return [raw + b"\n\n" for raw in whole], rest
-    ends = [blank.end() for blank in _BLANK_LINE.finditer(piece)]
-    whole = [piece[start:end] for start, end in pairwise([0, *ends])]
-    return whole, piece[ends[-1] :] if ends else piece
-
-
-def _is_one_line(raw: bytes) -> bool:
-    """Whether this is one line and, if it ends there, the blank one behind it, as nearly all events are."""
-    return raw.find(LF) == len(raw) - 2 and CR not in raw
+    if CR in piece:
+        ends = [blank.end() for blank in _BLANK_LINE.finditer(piece)]
+        whole = [piece[start:end] for start, end in pairwise([0, *ends])]
+        return whole, piece[ends[-1] :] if ends else piece
+    *whole, rest = piece.split(b"\n\n")
+    if len(whole) == 1 and not rest:
+        return [piece], rest
+    return [raw + b"\n\n" for raw in whole], rest
 
 
 def _object_of(data: bytes) -> dict[str, Any]:
