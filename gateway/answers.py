@@ -134,6 +134,10 @@ class CompletionReader(StreamReader):
         self._finished: set[object] = set()
 
     def read(self, event: Event) -> None:
+        if event.text is not None:  # to a choice that has begun before, by a chunk like this one
+            self.characters += len(event.text)
+            self.begun = self.begun or bool(event.text)
+            return
         chunk = event.chunk
         if chunk is None:
             return
@@ -156,7 +160,7 @@ class CompletionReader(StreamReader):
             self.failed = self.failed or reason == "error"
 
     def is_end(self, event: Event) -> bool:
-        return event.chunk is None and event.is_done
+        return event.is_done and event.chunk is None
 
     @property
     def finished(self) -> bool:
