@@ -134,11 +134,16 @@ class CompletionReader(StreamReader):
         self._finished: set[object] = set()
 
     def read(self, event: Event) -> None:
-        if event.chunk is None:
+        if event.text is not None:  # to a choice that has begun before, by a chunk like this one
+            self.characters += len(event.text)
+            self.begun = self.begun or bool(event.text)
             return
-        for choice in _objects(event.chunk.get("choices")):
+        chunk = event.chunk
+        if chunk is None:
+            return
+        for choice in _objects(chunk.get("choices")):
             self._read_choice(choice)
-        if (usage := usage_stated(Api.CHAT_COMPLETIONS, event.chunk)) is not None:
+        if (usage := usage_stated(Api.CHAT_COMPLETIONS, chunk)) is not None:
             self._state(usage)
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
@@ -155,7 +160,7 @@ class CompletionReader(StreamReader):
             self.failed = self.failed or reason == "error"
 
     def is_end(self, event: Event) -> bool:
-        return event.chunk is None and event.is_done
+        return event.is_done and event.chunk is None
 
     @property
     def finished(self) -> bool:
