@@ -15,6 +15,8 @@ from gateway.redaction import holds_key
 
 USER_AGENT = "llm-gateway/0.1"
 VISIBLE = re.compile(r"[ -~]{1,1024}")
+# What HTTP allows as a header's name; providers are read more leniently.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # What a provider gets of the client's. Never a key, a cookie, or what selects an account.
 FROM_CLIENT = ("Idempotency-Key", "OpenAI-Beta")
@@ -89,6 +91,6 @@ class _Use(Enum):
 @lru_cache(maxsize=1024)  # providers have few names, and name them in every answer
 def _use_of(name: str) -> _Use | None:
     lower = name.lower()
-    if lower in FROM_PROVIDER or lower.startswith(FROM_PROVIDER_PREFIXES):
+    if lower in FROM_PROVIDER or (lower.startswith(FROM_PROVIDER_PREFIXES) and TOKEN.fullmatch(name)):
         return _Use.PASSED
     return _Use.REQUEST_ID if lower in REQUEST_IDS else None

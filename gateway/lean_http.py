@@ -23,8 +23,7 @@ from gunicorn import util
 
 from gateway.client_socket import ClientSocket
 from gateway.incoming import Incoming, Reply, RequestHeaders
-from gateway.serve import MODEL_ROUTES, Parse, answered
-from gateway.wiring import Gateway
+from gateway.serve import MODEL_ROUTES, Parse
 
 READ_BYTES = 65536
 JOINED_BYTES = 65536  # a body up to this size goes out with its head
@@ -83,18 +82,19 @@ class _Body:
 
 
 class LeanConnection:
-    """One client's connection. `idle` is the context in which its next request is waited for, and which may
-    end that silently; `keeps` says whether this worker still keeps connections after an answer."""
+    """One client's connection. `answer` makes the reply to a request; `idle` is the context in which the
+    next one is waited for, and which may end that silently; `keeps` says whether this worker still keeps
+    connections after an answer."""
 
     def __init__(
         self,
         connection: ClientSocket,
-        gateway: Gateway,
+        answer: Callable[[Incoming, Parse], Reply],
         idle: Callable[[], AbstractContextManager[None]],
         keeps: Callable[[], bool],
     ) -> None:
         self._connection = connection
-        self._gateway = gateway
+        self._reply_to = answer
         self._idle = idle
         self._keeps = keeps
         self._buffer = b""
@@ -164,7 +164,7 @@ class LeanConnection:
         self.path = incoming.path
         self._connection.begin_answer(self)
         try:
-            reply = answered(self._gateway, incoming, parse)
+            reply = self._reply_to(incoming, parse)
             self._closes = self._closes or not self._keeps()
             self._send(reply)
         finally:

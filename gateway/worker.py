@@ -156,10 +156,11 @@ class GatewayWorker(GeventWorker):
         if self._is_lean:
             # Only now, since what it imports has to find the patched library.
             from gateway.lean_http import LeanConnection
+            from gateway.serve import answered
 
-            gateway = cast("Flask", self.wsgi).extensions["gateway"]
+            answer = partial(answered, cast("Flask", self.wsgi).extensions["gateway"])
             self._lean = partial(
-                LeanConnection, gateway=gateway, idle=self._idle.wait, keeps=lambda: self.alive
+                LeanConnection, answer=answer, idle=self._idle.wait, keeps=lambda: self.alive
             )
 
     def _serve_lean(self, client: ClientSocket, lean: LeanConnection) -> bool:

@@ -25,6 +25,8 @@ from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60
+# Of every gateway that a test gives no other: NAME=VALUE, separated by spaces.
+USUAL_SETTINGS = dict(word.split("=", 1) for word in os.environ.get("GATEWAY_TEST_SETTINGS", "").split())
 STOP_SECONDS = 15
 
 
@@ -207,7 +209,7 @@ def running_gateway(log_dir: Path, **settings: str) -> Iterator[Service]:
         f"http://127.0.0.1:{port}",
         log_dir / f"gateway-{port}.log",
         "/healthz",
-        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), **settings},
+        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), **USUAL_SETTINGS, **settings},
     ) as service:
         yield service
 

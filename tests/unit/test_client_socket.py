@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from gateway.client_socket import ClientSocket
+from gateway.client_socket import READS_AT_ONCE, ClientSocket
 
 STALL_SECONDS = 0.1
 ANSWER = bytes(range(256)) * 40_000  # more than the kernel holds for a client
@@ -79,3 +79,17 @@ def test_a_client_that_has_gone_is_an_error(pair: tuple[ClientSocket, socket.soc
     gevent.sleep(0.01)
     with pytest.raises(OSError, match=r"(?i)reset|broken"):
         ours.sendall(b"x")
+
+
+def test_a_client_that_sends_faster_than_it_is_read_holds_up_nobody(
+    pair: tuple[ClientSocket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    reads, turns = 400, 0
+    theirs.sendall(b"x" * reads)
+    reading = gevent.spawn(lambda: [ours.recv(1) for _ in range(reads)])
+    while not reading.ready():
+        turns += 1
+        gevent.sleep(0)
+    assert b"".join(reading.get()) == b"x" * reads
+    assert turns >= reads / READS_AT_ONCE
