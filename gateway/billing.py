@@ -186,9 +186,12 @@ def _usage_object(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stated_cost(usage: Mapping[str, Any]) -> Decimal | None:
-    cost = _money(usage.get("cost"))
+    stated = usage.get("cost")
+    if stated is None:
+        return None
+    cost = _money(stated)
     if cost is None:
-        cost = _money(_object(usage.get("cost")).get("total_cost"))
+        cost = _money(_object(stated).get("total_cost"))
     if cost is not None and usage.get("is_byok") is True:
         cost += _money(_object(usage.get("cost_details")).get("upstream_inference_cost")) or 0
     return cost

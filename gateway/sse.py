@@ -17,16 +17,13 @@ from gateway.usual_chunk import UsualChunk, usual_chunk_like
 
 MAX_EVENT_BYTES = 32 * 2**20
 DONE = b"data: [DONE]\n\n"
-# Of a stream whose every chunk is unlike the one before, so many are tried.
-LOOKS_FOR_USUAL = 8
+LOOKS_FOR_USUAL = 8  # in a stream; if each chunk is unlike the one before, comparing them is of no use
 CR, LF = b"\r\n"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ERROR_LINE = re.compile(rb"event: ?error")
 BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
-
-
-_UNREAD: Any = object()
+_UNREAD: Any = object()  # stands for the values of a JSON object that nobody has asked for yet
 
 
 class Event:
