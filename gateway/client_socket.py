@@ -62,21 +62,19 @@ class ClientSocket(gevent.socket.socket):
         :raises TimeoutError: when the client takes it too slowly; some of it may have been sent
         """
         self.has_written = True
-        if len(data) <= PIECE_BYTES and not flags:
-            # Nearly always the kernel takes all of it at once.
-            try:
-                sent = self._sock.send(data)  # type: ignore[attr-defined] # gevent's, that never waits
-            except BlockingIOError:
-                sent = 0
-            if sent == len(data):
-                return
-            data = memoryview(data)[sent:]
+        # Nearly always there is room for all of it at once, and nobody to be waited for.
+        try:
+            sent = self._sock.send(data, flags)  # type: ignore[attr-defined] # gevent's, that never waits
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
         within = self.gettimeout()
         if within == 0:
-            super().sendall(data, flags)
+            super().sendall(rest, flags)
             return
         ends = None if within is None else time.monotonic() + within
-        rest = memoryview(data)
         try:
             for start in range(0, len(rest), PIECE_BYTES):
                 left = self._stall_timeout if ends is None else ends - time.monotonic()

@@ -62,21 +62,21 @@ class _Head:
 
 
 class _Body:
-    """A body of `left` bytes: those that came with the head, then those of the socket."""
+    """A body: what came with the head, then the `left` bytes that are still to come."""
 
     __slots__ = ("_buffered", "_connection", "left")
 
-    def __init__(self, buffered: bytes, length: int, connection: ClientSocket) -> None:
+    def __init__(self, buffered: bytes, left: int, connection: ClientSocket) -> None:
         self._buffered = buffered
         self._connection = connection
-        self.left = length
+        self.left = left
 
     def read(self, size: int, /) -> bytes:
-        size = min(size, self.left)
         if self._buffered:
             piece, self._buffered = self._buffered[:size], self._buffered[size:]
-        else:
-            piece = self._connection.recv(min(size, READ_BYTES)) if size else b""
+            return piece
+        size = min(size, self.left, READ_BYTES)
+        piece = self._connection.recv(size) if size else b""
         self.left -= len(piece)
         return piece
 
@@ -154,10 +154,10 @@ class LeanConnection:
         self._closes = wish == "close"
         size = int(length)
         buffered, self._buffer = buffer[end : end + size], buffer[end + size :]
-        body = _Body(buffered, size, self._connection)
+        body = _Body(buffered, size - len(buffered), self._connection)
         incoming = Incoming("POST", path, RequestHeaders(headers), body, size, self._connection)
-        if len(buffered) == size:
-            incoming.whole_body, body.left = buffered, 0
+        if not body.left:
+            incoming.whole_body = buffered
         return incoming, body, parse
 
     def _answer(self, incoming: Incoming, body: _Body, parse: Parse) -> None:

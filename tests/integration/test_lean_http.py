@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from tests.conftest import GatewayUnderTest, StartGateway
-from tests.support.conversations import CONVERSATIONS, LIMIT, Heard, Step, told
+from tests.support.conversations import CONVERSATIONS, GOOD, LIMIT, Heard, Step, told
+from tests.support.wire import ask, post
 
 pytestmark = pytest.mark.heavy
 
@@ -42,6 +43,14 @@ def test_both_servers_answer_alike(gateways: list[GatewayUnderTest], steps: list
     assert lean == plain
     assert not any(isinstance(answer, Heard) and b"/smuggled" in answer.body for answer in lean)
     assert counted(gateways[0], before[0]) == counted(gateways[1], before[1])
+
+
+def test_what_alone_gunicorn_minds_are_proxies_that_contradict_each_other(
+    gateways: list[GatewayUnderTest],
+) -> None:
+    request = post(GOOD, "X-Forwarded-Proto: http", "X-Forwarded-Ssl: on")
+    # The gateway makes no address of its own by which it could matter what its clients have spoken.
+    assert [ask(gateway.gateway_url, request).status for gateway in gateways] == [200, 400]
 
 
 def test_after_all_that_both_serve_as_ever_each_in_its_own_way(gateways: list[GatewayUnderTest]) -> None:

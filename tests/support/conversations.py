@@ -61,6 +61,16 @@ CONVERSATIONS: dict[str, list[Step]] = {
     "metrics between": [PLAIN, READ, head(method="GET", path="/v1/models"), READ, PLAIN, READ],
     "body later": [PLAIN[: -len(GOOD)], b"", PLAIN[-len(GOOD) :], READ],
     "body in pieces": [*split(PLAIN, len(PLAIN) - 30), READ, *split(PLAIN, len(PLAIN) - 10), READ],
+    **{
+        f"body of {size} KB at once": [
+            post(GOOD.ljust(size * 1000)),
+            READ,
+            post(GOOD.ljust(size * 1000)),
+            READ,
+        ]
+        for size in (15, 17, 30, 60, 64, 70)
+    },
+    "bodies of 20 KB ahead": [post(GOOD.ljust(20_000)) * 5],
     "large in pieces": [*split(post(LARGE), 70_000), READ],
     "head in pieces": [*split(PLAIN, 20), READ, *split(PLAIN, 20), READ],
     "byte by byte": [*split(PLAIN, 1), READ],
