@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import page
@@ -64,10 +65,17 @@ def sample(ground: Rig, target: Target, seconds: int) -> tuple[dict[Stack, int],
     if service is None or not service.workers:
         raise ValueError(f"{target.name} has no worker")
     file = ground.folder / "stacks.txt"
-    command = ["py-spy", "record", "--pid", str(service.workers[0].pid), "--duration", str(seconds)]
+    command = [
+        str(Path(sys.executable).with_name("py-spy")),
+        "record",
+        "--pid",
+        str(service.workers[0].pid),
+        "--duration",
+        str(seconds),
+    ]
     command += ["--rate", str(SAMPLES_A_SECOND), "--format", "raw", "--output", str(file)]
     # A little longer, since py-spy takes a moment to begin.
-    load = threading.Thread(target=target.measure, args=(ground, CLIENTS, seconds + 2))
+    load = threading.Thread(target=partial(target.measure, ground, CLIENTS, seconds + 2, quiet=False))
     load.start()
     try:
         done = subprocess.run(command, capture_output=True, text=True)

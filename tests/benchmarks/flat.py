@@ -50,7 +50,11 @@ Cases = dict[str, Callable[[int], Slice]]
 
 
 def main(arguments: argparse.Namespace) -> int:
-    blocks = [page.circumstances("make bench-flat")]
+    told = f"Medians of {arguments.rounds} rounds of {arguments.seconds} s with {CLIENTS} clients, of bodies "
+    told += (
+        f"with {CLIENTS_OF_LARGE_BODIES}. Of {KEYS[-1]:,} keys, {KEYS_IN_USE:,} send the requests, in turn."
+    )
+    blocks = [page.circumstances("make bench-flat"), told]
     with tempfile.TemporaryDirectory() as text, rig(Path(text)) as ground:
         Path(text).chmod(0o755)
         for table in (keys_table, models_table, bodies_table, workers_table):

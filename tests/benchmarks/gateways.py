@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.measured import Target, ask
-from tests.benchmarks.rig import CHAT, Rig
+from tests.benchmarks.rig import CHAT, Rig, favour
 from tests.support.ports import lasting_port
 from tests.support.processes import ROOT, STOP_SECONDS, Service, spawn
 from tests.support.spending import ADMIN_KEY, create_key
@@ -60,6 +60,7 @@ class Gateway:
         service = Service("", self.command, self.environ, self.log_file)
         began = time.monotonic()
         service.process = spawn(self.command, self.log_file, self.environ)
+        favour(service.process.pid)
         try:
             target = self._first_answer(service)
             yield Started(service, target, time.monotonic() - began)

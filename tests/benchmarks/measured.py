@@ -19,6 +19,7 @@ from tests.support.processes import Service
 MEBIBYTE = 2**20
 QUIET_SECONDS = 5.0
 QUIET_SHARE = 0.1
+TRIES, MUCH_NOISE = 3, 0.15
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,20 @@ class StreamSlice:
 def measure(
     rig: Rig, processes: list[psutil.Process], act: Callable[[], Load], *, quiet: bool = True
 ) -> Slice:
-    """What a load costs these processes, on a core that was quiet when it began."""
+    """What a load costs these processes. With `quiet`, on a core that was so when it began, and once more
+    where others took much of it all the same; the least disturbed time counts."""
+    seen = _measure_once(rig, processes, act, quiet=quiet)
+    for _ in range(TRIES - 1 if quiet and processes else 0):
+        if seen.noise < MUCH_NOISE:
+            break
+        again = _measure_once(rig, processes, act, quiet=quiet)
+        seen = min(seen, again, key=lambda each: each.noise)
+    return seen
+
+
+def _measure_once(
+    rig: Rig, processes: list[psutil.Process], act: Callable[[], Load], *, quiet: bool
+) -> Slice:
     if quiet:
         wait_for_quiet(rig.core)
     began, busy, before = time.monotonic(), core_seconds(rig.core), cpu_seconds(processes)

@@ -26,7 +26,7 @@ from tests.support.processes import ROOT
 
 RUN = ROOT / ".run"
 BASES = ("origin/main", "HEAD~1")
-PAIRS = 10
+PAIRS = 9
 SECONDS = 1
 CLIENTS = 64
 WARM_CLIENTS, WARM_SECONDS = 8, 1

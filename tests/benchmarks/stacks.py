@@ -23,6 +23,8 @@ LAYERS: dict[str, str] = {
     "own path": r"^gateway/",
 }
 EVENT_LOOP = "event loop"
+# Waits of idle threads of the pool, which py-spy takes for work.
+WAITS = ("acquire_with_timeout (gevent/_threading.py)",)
 COLOURS = {
     "log": "#bf8700",
     "ledger": "#8250df",
@@ -49,12 +51,13 @@ Stack = tuple[str, ...]
 
 
 def parsed(text: str, root: str) -> Counter[Stack]:
-    """The samples by stack, frames as `function (file)`, files as below their package or `root`."""
+    """The samples of work by stack, frames as `function (file)`, files as below their package or `root`."""
     stacks: Counter[Stack] = Counter()
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
-        if frames:
-            stacks[tuple(_without_place(frame, root) for frame in frames.split(";"))] += int(count)
+        stack = tuple(_without_place(frame, root) for frame in frames.split(";"))
+        if frames and stack[-1] not in WAITS:
+            stacks[stack] += int(count)
     return stacks
 
 

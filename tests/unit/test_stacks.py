@@ -11,11 +11,12 @@ run (gevent/hub.py:10);handle (/repo/gateway/worker.py:5);serve (/repo/gateway/s
 run (gevent/hub.py:10);handle (/repo/gateway/worker.py:5);serve (/repo/gateway/serve.py:21);loads (json/decoder.py:7) 30
 run (gevent/hub.py:10);handle (/repo/gateway/worker.py:6);serve (/repo/gateway/serve.py:21);loads (json/decoder.py:9) 10
 run (gevent/hub.py:10);poll (/home/x/lib/python3.11/site-packages/gevent/loop.py:4) 10
+run (threading.py:8);acquire_with_timeout (gevent/_threading.py:3) 70
 """  # noqa: E501
 STACKS = parsed(RAW, "/repo")
 
 
-def test_stacks_that_differ_in_lines_alone_are_one() -> None:
+def test_stacks_that_differ_in_lines_alone_are_one_and_waits_of_threads_are_none() -> None:
     assert sorted(STACKS.values()) == [10, 40, 50]
 
 
