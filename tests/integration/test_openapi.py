@@ -129,6 +129,13 @@ def refused_by_the_gateway(response: Response) -> bool:
     return response.status_code >= 400 and "x-gateway-model" not in response.headers
 
 
+def refuses_what_the_document_forbids(
+    context: CheckContext, response: Response, case: Case[Any]
+) -> bool | None:
+    """But for a body that had no time to come, and is refused unread."""
+    return None if response.status_code == 408 else negative_data_rejection(context, response, case)
+
+
 CHECKS_OF_ANSWERS = [
     status_code_conformance,
     content_type_conformance,
@@ -141,7 +148,7 @@ CHECKS_OF_ANSWERS = [
 CHECKS_OF_TRANSLATIONS = [
     *CHECKS_OF_ANSWERS,
     not_a_server_error,
-    negative_data_rejection,
+    refuses_what_the_document_forbids,
     unsupported_method,
     allow_header_conformance,
 ]

@@ -89,7 +89,7 @@ DEFECTS = {
     ),
     "forwarded-key": Defect("privacy", "reached", model_call, "client_headers", client_headers_and_key),
     "no-fallback": Defect("fallback", "503", forwarding, "fallbacks", lambda *_: []),
-    "no-deadline": Defect("deadline", "no end", Deadline, "remaining", lambda *_: 1000.0),
+    "no-deadline": Defect("deadline", "no end", Deadline, "in_seconds", lambda ends, *_: ends(1000.0)),
     "lost-while-redis-is-away": Defect(
         "redis-paused", " counted, ", Committer, "_write_pending", write_without_counting
     ),

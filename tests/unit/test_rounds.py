@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from threading import Thread
 
 import gevent
 
 from gateway.rounds import SECONDS_BETWEEN_ROUNDS, Rounds
+from tests.support.processes import ROOT
 
 
 class Looked:
@@ -51,19 +53,17 @@ def test_rounds_go_on_after_a_time_with_nothing_to_look_at() -> None:
 
 
 def test_nothing_to_look_at_keeps_no_event_loop_going() -> None:
-    def run() -> None:  # in a thread, which has an event loop of its own
-        rounds = Rounds()
-        rounds.add(short)
-        rounds.remove(short)
-        ended.append(gevent.get_hub().join(timeout=2))
-        gevent.get_hub().destroy(destroy_loop=True)
-
-    short, ended = Looked(Rounds()), list[bool]()
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    assert ended == [True]
-    assert not short.looks
+    program = """
+import gevent
+from gateway.rounds import Rounds
+class Looked:
+    def look(self, now): raise AssertionError
+rounds, short = Rounds(), Looked()
+rounds.add(short)
+rounds.remove(short)
+assert gevent.get_hub().join(timeout=20)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=10, cwd=ROOT)
 
 
 def test_to_remove_what_is_not_there_does_nothing() -> None:
