@@ -6,7 +6,7 @@ budget and limits (full features), stand its leanest settings, plain parts below
 gateway, nginx's proxy_pass and the provider itself; all take turns in every round, and figures are medians.
 
 `--rounds`, `--seconds` of each slice, `--only REGEX` of the names; `--out docs` writes the page and its plot.
-What was seen is in `.run/speed.json`. Exit status 1 where a request failed or a stream was not whole.
+What was seen is in `.run/speed.json`. Exit status 1 where one of ours failed or was not whole.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from tests.support.processes import ROOT
 RUN = ROOT / ".run"
 COLD_STARTS = 3
 STREAMS = 500
+OURS = (BARE, FULL, LEANEST, PLAIN)
 WARM_CLIENTS, WARM_SECONDS = 8, 2
 
 
@@ -156,7 +157,7 @@ def report(
     failed = {each.name: each.failures for each in shown if each.failures}
     if failed:
         print(f"\nNot all were answered well: {failed}")
-    return 1 if failed else 0
+    return 1 if any(each in OURS for each in failed) else 0
 
 
 def tell(what: str) -> None:

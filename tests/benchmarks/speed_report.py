@@ -95,8 +95,14 @@ def stream_table(all_figures: Sequence[Figures]) -> str:
             [
                 each.name,
                 f"{min(one.load.whole for one in each.streams)} of {each.streams[0].load.streams}",
-                f"{each.stream_median(lambda one: one.load.first_p50_ms):,.0f} ms",
-                f"{each.stream_median(lambda one: one.load.first_p99_ms):,.0f} ms",
+                *(
+                    [
+                        f"{each.stream_median(lambda one: one.load.first_p50_ms):,.0f} ms",
+                        f"{each.stream_median(lambda one: one.load.first_p99_ms):,.0f} ms",
+                    ]
+                    if any(one.load.whole for one in each.streams)
+                    else ["", ""]
+                ),
                 f"{cpu:.2f}" if cpu else "",
                 f"{each.idle_memory:.0f}" if each.idle_memory else "",
                 f"{each.loaded_memory:.0f}" if each.loaded_memory else "",

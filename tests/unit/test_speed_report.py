@@ -80,6 +80,12 @@ def test_the_table_of_streams_tells_the_worst_round() -> None:
     assert figures.failures == 1
 
 
+def test_a_target_that_streams_nothing_has_no_times_of_streams() -> None:
+    figures = figures_of(BARE, 1)
+    figures.streams = [streams_of(-1, 1, whole=0)]
+    assert stream_table([figures]).splitlines()[-1].startswith(f"| {BARE} | 0 of 500 |  |  | 1.00 |")
+
+
 def test_aims_are_met_or_not_as_measured() -> None:
     met = {aim.wanted: aim.is_met for aim in aims(ALL)}
     assert not met["bare: at least 6 times stock"]
