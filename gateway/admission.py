@@ -53,6 +53,12 @@ class Admissions:
         may_downgrade = on_budget is OnBudget.DOWNGRADE and bool(tenant.scopes)
         self._downgrades = may_downgrade and catalog.leaves_choice(asked.model)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether admitting a call asks Redis, or waits for a budget."""
+        key = self.tenant.key
+        return bool(self.tenant.scopes) or (key is not None and bool(key.rpm or key.tpm))
+
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
         threshold = self._settings.routing_threshold_chars

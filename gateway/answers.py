@@ -22,14 +22,14 @@ LISTED_IN = {
     Api.MESSAGES: "content",
     Api.RESPONSES: "output",
 }
-GENERATED = ("content", "text", "refusal", "thinking", "partial_json")
+GENERATED = frozenset({"content", "text", "refusal", "thinking", "partial_json"})
 # A field of generated text in JSON of which the end may be missing, and what stands for one character in it.
 GENERATED_TEXT = re.compile(
     r'"(?:content|text|refusal|thinking|reasoning_content|name|arguments)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)',
     re.DOTALL,
 )
 ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
-# What a choice of a chunk has besides its content.
+# What a choice of a chunk has besides its content; nothing in it is generated.
 SHELL = frozenset({"role", "index", "finish_reason", "native_finish_reason", "logprobs", "delta"})
 RESPONSE_FAILED = "response.failed"
 RESPONSE_ENDS = ("response.completed", "response.incomplete", RESPONSE_FAILED)
@@ -46,7 +46,7 @@ def output_characters(api: Api, answer: Mapping[str, Any]) -> int:
         case Api.CHAT_COMPLETIONS | Api.COMPLETIONS:
             return _characters_of_choices(answer.get("choices"))
         case Api.MESSAGES:
-            return _length(text for block in _objects(answer.get("content")) for text in _texts_of(block))
+            return sum(map(_characters_of, _objects(answer.get("content"))))
         case Api.RESPONSES:
             return _length(text for item in _objects(answer.get("output")) for text in _texts_of_item(item))
         case Api.EMBEDDINGS:
@@ -134,24 +134,33 @@ class CompletionReader(StreamReader):
         self._finished: set[object] = set()
 
     def read(self, event: Event) -> None:
-        if event.chunk is None:
+        if event.text is not None:  # to a choice that has begun before, by a chunk like this one
+            self.characters += len(event.text)
+            self.begun = self.begun or bool(event.text)
             return
-        choices = event.chunk.get("choices")
-        self.characters += _characters_of_choices(choices)
-        for choice in _objects(choices):
-            index = choice.get("index", 0)
-            index = index if isinstance(index, int) else 0
-            self._begun.add(index)
+        chunk = event.chunk
+        if chunk is None:
+            return
+        for choice in _objects(chunk.get("choices")):
+            self._read_choice(choice)
+        if (usage := usage_stated(Api.CHAT_COMPLETIONS, chunk)) is not None:
+            self._state(usage)
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        self.characters += _characters_of_choice(choice)
+        index = choice.get("index", 0)
+        index = index if isinstance(index, int) else 0
+        self._begun.add(index)
+        if not self.begun:
             content = _object(choice.get("delta")) or choice
-            self.begun = self.begun or any(value for name, value in content.items() if name not in SHELL)
-            if choice.get("finish_reason"):
-                self._finished.add(index)
-                # OpenRouter's word for an answer that its provider broke off.
-                self.failed = self.failed or choice["finish_reason"] == "error"
-        self._state(usage_stated(Api.CHAT_COMPLETIONS, event.chunk))
+            self.begun = any(value for name, value in content.items() if name not in SHELL)
+        if reason := choice.get("finish_reason"):
+            self._finished.add(index)
+            # OpenRouter's word for an answer that its provider broke off.
+            self.failed = self.failed or reason == "error"
 
     def is_end(self, event: Event) -> bool:
-        return event.is_done
+        return event.is_done and event.chunk is None
 
     @property
     def finished(self) -> bool:
@@ -176,10 +185,10 @@ class MessageReader(StreamReader):
             case "content_block_start":
                 block = _object(chunk.get("content_block"))
                 self.begun = self.begun or block.get("type") not in ("text", "thinking")
-                self.characters += _length(_texts_of(_object(chunk.get("content_block"))))
+                self.characters += _characters_of(block)
             case "content_block_delta":
                 self.begun = True
-                self.characters += _length(_texts_of(_object(chunk.get("delta"))))
+                self.characters += _characters_of(_object(chunk.get("delta")))
 
     def _note_usage(self, stated: object) -> None:
         for name, value in _object(stated).items():
@@ -226,16 +235,28 @@ class ResponseReader(StreamReader):
 
 
 def _characters_of_choices(choices: object) -> int:
+    return sum(map(_characters_of_choice, _objects(choices)))
+
+
+def _characters_of_choice(choice: Mapping[str, Any]) -> int:
+    content = choice.get("delta") or choice.get("message") or choice
+    return _characters_of(content) if isinstance(content, dict) else 0
+
+
+def _characters_of(content: Mapping[str, Any]) -> int:
+    """Those generated in a chat's message or delta, in a legacy choice, or in one of Anthropic's blocks."""
     total = 0
-    for choice in _objects(choices):
-        content = choice.get("delta") or choice.get("message") or choice
-        if isinstance(content, dict):
-            total += _length(_texts_of(content))
+    for name, value in content.items():
+        if name in GENERATED:
+            total += len(value) if isinstance(value, str) else 0
+        elif value and name not in SHELL and (name != "type" or value == "tool_use"):
+            # Seldom, and in many a form.
+            return _length(_texts_of(content))
     return total
 
 
 def _texts_of(content: Mapping[str, Any]) -> Iterator[object]:
-    """The generated texts of a chat's message or delta, of a legacy choice, or of Anthropic's blocks."""
+    """The generated texts of the same."""
     yield from (content.get(name) for name in GENERATED)
     yield content.get("reasoning_content") or content.get("reasoning")  # vLLM sends both
     for call in _objects(content.get("tool_calls")):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-
 from flask import Flask, Response, g, request
+from werkzeug.datastructures import Headers
 
-from gateway.apis import Api
 from gateway.body import Bodies
 from gateway.catalog_watch import CatalogWatch
 from gateway.circuit_board import CircuitBoard
 from gateway.circuits import Circuits
 from gateway.config import Settings
-from gateway.error_handlers import register_error_handlers
-from gateway.error_shapes import api_of_path
-from gateway.errors import CrossSiteRequest, Overloaded
-from gateway.exchange import Exchange
+from gateway.incoming import Incoming, Reply, RequestHeaders
 from gateway.keys.admin import admin
 from gateway.keys.key_copy import KeyCopy
 from gateway.keys.key_ring import KeyRing
@@ -24,16 +18,12 @@ from gateway.ledger.connection import connect
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.names import Names
-from gateway.ledger.rates import rate_headers
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
-from gateway.routes import routes
-from gateway.stopping import refuse_when_stopping
+from gateway.routes import flask_response, model_response, routes
+from gateway.serve import MODEL_ROUTES, begun, check_may_ask, finish, refusal
 from gateway.upstream import Upstream
 from gateway.wiring import Gateway
-
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
-PROBES = ("/healthz", "/readyz")
 
 
 def create_app(
@@ -56,7 +46,7 @@ def create_app(
             refuse_without_redis=settings.budgets_need_redis,
         )
     if upstream is None:
-        upstream = Upstream()
+        upstream = Upstream(settings.upstream_transport)
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
@@ -73,7 +63,11 @@ def create_app(
         upstream=upstream,
         key_store=key_store,
         keys=keys,
-        bodies=Bodies(settings.request_body_timeout, Slots(settings.max_body_bytes_in_work, *queue)),
+        bodies=Bodies(
+            settings.max_request_bytes,
+            settings.request_body_timeout,
+            Slots(settings.max_body_bytes_in_work, *queue),
+        ),
         slots=Slots(settings.max_requests_in_work, *queue),
         model_slots=ModelSlots(*queue),
         circuits=Circuits(settings.circuit_rules, CircuitBoard(client, Names(settings.redis_key_prefix))),
@@ -81,43 +75,34 @@ def create_app(
     )
     app.register_blueprint(routes)
     app.register_blueprint(admin)
-    app.before_request(_open_exchange)
-    app.after_request(_close_exchange)
-    register_error_handlers(app)
+    for path in MODEL_ROUTES:
+        app.add_url_rule(path, view_func=model_response, methods=["POST"])
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(Exception, _refuse)
     return app
 
 
-def _open_exchange() -> None:
-    wanted = request.headers.get("X-Request-Id", "")
-    request_id = wanted if SANE_REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
-    g.exchange = Exchange(request_id, request.method, request.path)
-    refuse_when_stopping(request.path)
-    # Only browsers send this header, and no page can forge it: a page elsewhere must not spend our money.
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise CrossSiteRequest("This gateway does not serve web pages of other sites.")
+def _begin() -> None:
+    g.incoming = Incoming(
+        method=request.method,
+        path=request.path,
+        headers=RequestHeaders.of(request.headers),
+        body=request.environ["wsgi.input"],
+        content_length=request.content_length,
+        connection=request.environ.get("gunicorn.socket"),
+    )
+    g.exchange = begun(g.incoming)
+    check_may_ask(g.incoming)
 
 
-def _close_exchange(response: Response) -> Response:
-    exchange: Exchange = g.exchange
-    exchange.status = response.status_code
-    response.headers["X-Request-Id"] = exchange.request_id
-    if api_of_path(request.path) is Api.MESSAGES:
-        response.headers["Request-Id"] = exchange.request_id  # where Anthropic's clients look for it
-    if exchange.route is not None:
-        response.headers["X-Gateway-Model"] = exchange.route.model.name
-        response.headers["X-Gateway-Policy"] = exchange.route.policy
-        response.headers["X-Gateway-Reason"] = exchange.route.reason
-    if exchange.attempts:
-        response.headers["X-Gateway-Attempts"] = ", ".join(attempt.told for attempt in exchange.attempts)
-    if exchange.rates:
-        # The key's own limits, without those of the provider's.
-        for name in [name for name, _ in response.headers if name.lower().startswith("x-ratelimit-")]:
-            del response.headers[name]
-        response.headers.update(rate_headers(exchange.rates))
-    response.call_on_close(exchange.free_slot)
-    connection = request.environ.get("gunicorn.socket")
-    if isinstance(exchange.error, Overloaded) and connection is not None:
-        connection.close_after_answer()  # another worker may have time
-    if request.path not in PROBES or response.status_code >= 400:
-        response.call_on_close(exchange.log)
+def _refuse(error: Exception) -> Response:
+    return flask_response(refusal(g.exchange, error))
+
+
+def _finish(response: Response) -> Response:
+    reply = Reply(response.status_code, dict(response.headers), b"")
+    finish(g.exchange, g.incoming, reply)
+    response.headers = Headers(reply.headers)
+    response.call_on_close(g.incoming.end)
     return response

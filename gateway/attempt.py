@@ -48,7 +48,7 @@ class Attempt:
     def charge(self, usage: Usage) -> Decimal:
         """What the model's provider will bill for `usage`, in USD. It is worked out once, since a price may
         change with the clock."""
-        if self.usage != usage or self.cost is None:
+        if self.cost is None or (self.usage is not usage and self.usage != usage):
             self.usage, self.cost = usage, charge(self.route.model.price, usage)
         return self.cost
 
@@ -136,4 +136,6 @@ class Attempt:
     def _baseline_cost(self, usage: Usage, cost: Decimal) -> Decimal:
         if self.route.baseline is self.route.model:
             return cost
-        return charge(self.route.baseline.price, replace(usage, stated_cost=None, service_tier=None))
+        if usage.stated_cost is not None or usage.service_tier is not None:
+            usage = replace(usage, stated_cost=None, service_tier=None)
+        return charge(self.route.baseline.price, usage)

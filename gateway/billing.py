@@ -87,6 +87,8 @@ def _usage_of_completion(answer: Mapping[str, Any]) -> Usage | None:
     - Voyage, of embeddings: `total_tokens` alone
     """
     usage = _usage_object(answer)
+    if not usage:
+        return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
     if "prompt_tokens" not in usage and "completion_tokens" not in usage:
         prompt = usage.get("total_tokens")
@@ -173,18 +175,23 @@ def estimated_tokens(characters: int) -> int:
 
 
 def _usage_object(answer: Mapping[str, Any]) -> dict[str, Any]:
-    usage = _object(answer.get("usage")) or _object(_object(answer.get("x_groq")).get("usage"))
-    if usage:
+    usage = answer.get("usage")
+    if usage and isinstance(usage, dict):
+        return usage
+    if "x_groq" in answer and (usage := _object(_object(answer["x_groq"]).get("usage"))):
         return usage
     choices = answer.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return _object(_object(first).get("usage"))
+    first = choices[0] if choices and isinstance(choices, list) else None
+    return _object(first.get("usage")) if isinstance(first, dict) else {}
 
 
 def _stated_cost(usage: Mapping[str, Any]) -> Decimal | None:
-    cost = _money(usage.get("cost"))
+    stated = usage.get("cost")
+    if stated is None:
+        return None
+    cost = _money(stated)
     if cost is None:
-        cost = _money(_object(usage.get("cost")).get("total_cost"))
+        cost = _money(_object(stated).get("total_cost"))
     if cost is not None and usage.get("is_byok") is True:
         cost += _money(_object(usage.get("cost_details")).get("upstream_inference_cost")) or 0
     return cost
@@ -202,7 +209,10 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _first_given(*values: object) -> object:
-    return next((value for value in values if value is not None), 0)
+    for value in values:
+        if value is not None:
+            return value
+    return 0
 
 
 def _is_count(value: object) -> TypeGuard[int]:

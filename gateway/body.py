@@ -12,15 +12,14 @@ import sys
 from collections.abc import Callable
 from functools import cached_property
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import gevent
-from flask import Response, after_this_request, request
 from gevent.threadpool import ThreadPool
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.errors import GatewayError, InvalidRequest, RequestTimeout, WorkerStopping
+from gateway.errors import GatewayError, InvalidRequest, RequestTimeout, RequestTooLarge, WorkerStopping
+from gateway.incoming import Incoming, Source
 from gateway.overload import Slot, Slots
 from gateway.schema.base import ModelRequest
 
@@ -35,10 +34,12 @@ Parsed = TypeVar("Parsed")
 
 
 class Bodies:
-    """The bodies of a worker's requests: each may take `timeout` seconds to come, and those over
-    `UNCOUNTED_BYTES` take `room`, a byte a slot, until their requests have been answered to the end."""
+    """The bodies of a worker's requests: each may have `most` bytes and take `timeout` seconds to come, and
+    those over `UNCOUNTED_BYTES` take `room`, a byte a slot, until their requests have been answered to the
+    end."""
 
-    def __init__(self, timeout: float, room: Slots) -> None:
+    def __init__(self, most: int, timeout: float, room: Slots) -> None:
+        self._most = most
         self._timeout = timeout
         self._room = room
 
@@ -49,13 +50,15 @@ class Bodies:
         sys.setswitchinterval(SWITCH_SECONDS)
         return ThreadPool(1)
 
-    def parsed(self, parse: Callable[[bytes], Parsed], within: float = math.inf) -> Parsed:
-        """What `parse` makes of the body of the request in work, which has no more than `within` seconds to
+    def parsed(
+        self, incoming: Incoming, parse: Callable[[bytes], Parsed], within: float = math.inf
+    ) -> Parsed:
+        """What `parse` makes of the body of a request, which has no more than `within` seconds to
         come; of a big one in a thread, where it must not touch the request.
 
         :raises GatewayError: what `read` and `parse` raise
         """
-        body = self.read(within)
+        body = self.read(incoming, within)
         if len(body) < BIG_BYTES:
             return parse(body)
         try:
@@ -66,24 +69,26 @@ class Bodies:
             raise parsed
         return parsed
 
-    def read(self, within: float = math.inf) -> bytes:
-        """The body of the request in work, which has no more than `within` seconds to come.
+    def read(self, incoming: Incoming, within: float = math.inf) -> bytes:
+        """The body of a request, which has no more than `within` seconds to come.
 
         :raises RequestTimeout: when it has not come whole in time
         :raises Overloaded: when there is no room for it
         :raises InvalidRequest: when it ends early or its chunks are malformed
-        :raises RequestEntityTooLarge: when it is over the limit
+        :raises RequestTooLarge: when it is over the limit
         :raises WorkerStopping: when there is no time left to wait for it
         """
-        length, most = request.content_length, request.max_content_length
-        if length is not None and most is not None and length > most:
-            raise RequestEntityTooLarge
+        length, most = incoming.content_length, self._most
+        if length is not None and length > most:
+            raise RequestTooLarge
+        if incoming.whole_body is not None and len(incoming.whole_body) <= UNCOUNTED_BYTES:
+            return incoming.whole_body
         broken = InvalidRequest("The request body ended early or is malformed.")
         taken = _Room(self._room)
         try:
             seconds = max(0.0, min(self._timeout, within))
             with gevent.Timeout(seconds, _late(seconds)):
-                body = _received(request.environ["wsgi.input"], length, most, taken)
+                body = _received(incoming.body, length, most, taken)
             if len(body) < (length or 0):
                 raise broken
         except (OSError, ParseException) as error:
@@ -95,7 +100,8 @@ class Bodies:
         except BaseException:
             taken.free()
             raise
-        taken.free_when_answered()
+        if taken.is_counted:
+            incoming.at_end.append(taken.free)
         return body
 
 
@@ -124,19 +130,15 @@ class _Room:
         for slot in self._slots:
             slot.free()
 
-    def free_when_answered(self) -> None:
-        if self._slots:
-            after_this_request(self._free_on_close)
-
-    def _free_on_close(self, response: Response) -> Response:
-        response.call_on_close(self.free)
-        return response
+    @property
+    def is_counted(self) -> bool:
+        return bool(self._slots)
 
 
-def _received(source: Any, length: int | None, most: int | None, room: _Room) -> bytes:
+def _received(source: Source, length: int | None, most: int, room: _Room) -> bytes:
     """All that comes, up to `length` where that is known; less where the client ends early.
 
-    :raises RequestEntityTooLarge: with the first byte that is too much
+    :raises RequestTooLarge: with the first byte that is too much
     """
     received = BytesIO()
     while (come := received.tell()) != length:
@@ -144,16 +146,13 @@ def _received(source: Any, length: int | None, most: int | None, room: _Room) ->
             room.double(length)
         # No read may wait for bytes that are not needed.
         ends = [room.size - come, READ_BYTES]
-        if length is not None:
-            ends.append(length - come)
-        elif most is not None:
-            ends.append(most + 1 - come)
+        ends.append(most + 1 - come if length is None else length - come)
         piece = source.read(min(ends))
         if not piece:
             break
         received.write(piece)
-        if most is not None and received.tell() > most:
-            raise RequestEntityTooLarge
+        if received.tell() > most:
+            raise RequestTooLarge
     return received.getvalue()
 
 

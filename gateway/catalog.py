@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from gateway.apis import TRANSLATED, Api
@@ -21,6 +23,7 @@ CAPABILITIES = frozenset({"images", "audio", "files", "tools", "json_schema", "s
 ASSUMED_CAPABILITIES = CAPABILITIES - {"reasoning"}
 # How long the longest answer is taken to be where neither the model's limit nor its context window is known.
 ASSUMED_OUTPUT_TOKENS = 16_384
+MOST_PARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,31 @@ class Model:
         }
 
 
+@dataclass(frozen=True)
+class Capable:
+    """Models from the cheapest to the dearest, and the least context window of theirs, None where none has
+    one."""
+
+    models: tuple[Model, ...]
+    least_window: int | None
+
+
 class Catalog:
     """All models, from the cheapest to the dearest by the price of a typical call; equally dear ones in the
     order given. `auto_aliases` are patterns of names by which clients mean `auto`."""
 
     def __init__(self, *models: Model, auto_aliases: Sequence[str] = ()) -> None:
-        self._models = sorted(models, key=lambda model: model.price.cost(TYPICAL_CALL))
         self._auto_aliases = auto_aliases
         self._forbidden: frozenset[str] = frozenset()
+        self._hold(sorted(models, key=lambda model: model.price.cost(TYPICAL_CALL)))
+
+    def _hold(self, models: list[Model]) -> None:
+        self._models = models
+        self._places = {model.name: place for place, model in enumerate(models)}
+        # What follows from the models alone is worked out once, so that a request costs the same before two
+        # of them and before two hundred. Bounded: what keys may use can be said in any number of ways.
+        self._parts: OrderedDict[frozenset[str], Catalog] = OrderedDict()
+        self._capable: dict[tuple[Api, bool, frozenset[str]], Capable] = {}
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -104,7 +124,11 @@ class Catalog:
 
     @property
     def names(self) -> list[str]:
-        return [model.name for model in self]
+        return list(self._places)
+
+    def place_of(self, model: Model) -> int:
+        """Where the model stands among the others."""
+        return self._places[model.name]
 
     def speaking(self, api: Api) -> Catalog:
         """The part whose providers serve `api` themselves."""
@@ -115,20 +139,49 @@ class Catalog:
         None. It remembers the others as forbidden."""
         if names is None:
             return self
-        part = self._part(model for model in self if model.name in names)
-        part._forbidden = self._forbidden | (frozenset(self.names) - names)
+        part = self._parts.get(names)
+        if part is None:
+            part = self._part(model for model in self if model.name in names)
+            part._forbidden = self._forbidden | (frozenset(self.names) - names)
+            self._parts[names] = part
+            if len(self._parts) > MOST_PARTS:
+                self._parts.popitem(last=False)
         return part
+
+    def capable(self, api: Api, capabilities: frozenset[str], *, stored: bool) -> Capable:
+        """Those that the policy may choose for a request of `api` that needs these capabilities, whatever its
+        length; `stored` is one that refers to what its provider keeps."""
+        wanted = (api, stored, capabilities)
+        found = self._capable.get(wanted)
+        if found is None:
+            models = tuple(
+                model
+                for model in self._models
+                if model.auto
+                and model.answers(api)
+                and (not stored or api in model.apis)
+                and capabilities <= model.capabilities
+            )
+            windows = [model.context_window for model in models if model.context_window is not None]
+            self._capable[wanted] = found = Capable(models, min(windows, default=None))
+        return found
+
+    @cached_property
+    def count_of_auto(self) -> int:
+        """How many the policy may choose at all."""
+        return sum(model.auto for model in self._models)
 
     def _part(self, models: Iterable[Model]) -> Catalog:
         part = copy.copy(self)
-        part._models = list(models)  # in the same order, which is not worked out again
+        part.__dict__.pop("count_of_auto", None)
+        part._hold(list(models))  # in the same order, which is not worked out again
         return part
 
     def leaves_choice(self, name: str) -> bool:
         """Whether a client that asks for this name leaves the choice to the gateway."""
         if name == AUTO:
             return True
-        if name in self.names or name in self._forbidden:
+        if name in self._places or name in self._forbidden:
             return False
         return any(fnmatchcase(name, alias) for alias in self._auto_aliases)
 
@@ -137,9 +190,9 @@ class Catalog:
         :raises ModelNotAllowed: when the model with this name is outside of what may be used
         :raises ModelNotFound: when no model has this name
         """
-        for model in self:
-            if model.name == name:
-                return model
+        place = self._places.get(name)
+        if place is not None:
+            return self._models[place]
         if name in self._forbidden:
             raise ModelNotAllowed("This key may not use the requested model.", param="model")
         raise ModelNotFound(

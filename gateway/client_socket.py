@@ -7,9 +7,13 @@ import socket
 import time
 from typing import Any
 
+import gevent
 import gevent.socket
 
 PIECE_BYTES = 256 * 1024
+# A client that sends faster than it is read never makes its reader wait: the others have their turn after so
+# many reads, and their time-outs theirs.
+READS_AT_ONCE = 16
 
 
 class ClientSocket(gevent.socket.socket):
@@ -25,11 +29,32 @@ class ClientSocket(gevent.socket.socket):
         self.has_written = False
         self.request: Any = None  # gunicorn's, that is being answered
         self._stall_timeout = stall_timeout
+        self._put_back = b""
+        self._reads = 0
         # What the kernel still holds when the last piece was written ends with a client that is gone.
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):  # gone already
                 milliseconds = int(stall_timeout * 1000)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def begin_answer(self, request: Any) -> None:
+        """Take note of the request, gunicorn's or ours, that is answered from now on."""
+        self.has_written, self.request = False, request
+
+    def put_back(self, data: bytes) -> None:
+        """Have `recv` begin with these bytes, which it has given before."""
+        self._put_back = data
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if not flags:
+            if self._put_back:
+                data, self._put_back = self._put_back[:size], self._put_back[size:]
+                return data
+            self._reads += 1
+            if self._reads % READS_AT_ONCE == 0:
+                gevent.sleep(0)
+        received: bytes = super().recv(size, flags)
+        return received
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of `data`.
@@ -37,12 +62,19 @@ class ClientSocket(gevent.socket.socket):
         :raises TimeoutError: when the client takes it too slowly; some of it may have been sent
         """
         self.has_written = True
+        # Nearly always there is room for all of it at once, and nobody to be waited for.
+        try:
+            sent = self._sock.send(data, flags)  # type: ignore[attr-defined] # gevent's, that never waits
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
         within = self.gettimeout()
         if within == 0:
-            super().sendall(data, flags)
+            super().sendall(rest, flags)
             return
         ends = None if within is None else time.monotonic() + within
-        rest = memoryview(data)
         try:
             for start in range(0, len(rest), PIECE_BYTES):
                 left = self._stall_timeout if ends is None else ends - time.monotonic()

@@ -24,6 +24,7 @@ from gateway.environment import Environment, InvalidSetting, base_url
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 POLICIES = ("prompt_length",)
+UPSTREAM_TRANSPORTS = ("lean", "urllib3")
 NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
@@ -75,6 +76,7 @@ class Settings:
     budgets_need_redis: bool
     ready_without_redis: bool
     web_concurrency: int
+    http_server: str
     listen: str
     network_address: str | None
     upstream_connect_timeout: float
@@ -86,6 +88,7 @@ class Settings:
     upstream_retries: int
     fallbacks: bool
     hedging: bool
+    upstream_transport: str
     request_body_timeout: float
     circuit_rules: CircuitRules
     retry_budget_percent: int
@@ -157,6 +160,7 @@ class Settings:
             budget_min_output_tokens=env.integer("BUDGET_MIN_OUTPUT_TOKENS", 16, 1, 10**6),
             budgets_need_redis=env.choice("BUDGETS_WITHOUT_REDIS", ("refuse", "allow")) == "refuse",
             ready_without_redis=env.switch("READY_WITHOUT_REDIS", default=False),
+            http_server=env.choice("HTTP_SERVER", ("lean", "gunicorn")),
             web_concurrency=env.integer("WEB_CONCURRENCY", 2, 1, 256),
             listen=listen,
             network_address=network_address,
@@ -171,6 +175,7 @@ class Settings:
             upstream_retries=env.integer("UPSTREAM_RETRIES", 3, 0, 10),
             fallbacks=env.switch("UPSTREAM_FALLBACKS", default=True),
             hedging=env.switch("UPSTREAM_HEDGING", default=False),
+            upstream_transport=env.choice("UPSTREAM_TRANSPORT", UPSTREAM_TRANSPORTS),
             request_body_timeout=env.number("REQUEST_BODY_TIMEOUT_SECONDS", 30.0, 0.01, 3600),
             circuit_rules=CircuitRules(
                 is_on=env.switch("CIRCUIT_BREAKER", default=True),

@@ -152,6 +152,9 @@ class RequestTooLarge(GatewayError):
     type = "invalid_request_error"
     code = "request_too_large"
 
+    def __init__(self, message: str = "The request body is larger than this gateway accepts.") -> None:
+        super().__init__(message)
+
 
 class RateLimitExceeded(GatewayError):
     """`limit` is what there were too many of, `requests` or `tokens`, which OpenAI gives as the type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -10,12 +11,16 @@ from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
+from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
+from gateway.logs import REQUESTS
 from gateway.overload import Slot
 from gateway.router import Route
 
-logger = logging.getLogger("gateway.request")
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
+
+logger = logging.getLogger(REQUESTS)
 
 
 @dataclass
@@ -38,6 +43,12 @@ class Exchange:
     time_to_first_token: float | None = None
     error: GatewayError | None = None
 
+    @classmethod
+    def begun_by(cls, wanted_id: str | None, method: str, path: str) -> Exchange:
+        """A request that comes in now; it has the id that its client wants, if that is one."""
+        is_sane = wanted_id is not None and SANE_REQUEST_ID.fullmatch(wanted_id)
+        return cls(wanted_id if wanted_id and is_sane else new_id(), method, path)
+
     @property
     def attempt(self) -> Attempt | None:
         """The latest call, or that which answered."""
@@ -51,6 +62,8 @@ class Exchange:
     @property
     def cost(self) -> Decimal:
         """What all calls have cost so far, as far as is known."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].cost or Decimal(0)
         return sum((attempt.cost for attempt in self.attempts if attempt.cost is not None), Decimal(0))
 
     @property
@@ -101,7 +114,7 @@ class Exchange:
                 line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
-        logger.log(level, "request", extra=line)
+        logger.log(level, "request", line)
         if self.error is not None:
             forget_frames(self.error)
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
 
 import gevent
-from flask import Response
-from werkzeug.datastructures import Headers
 
 from gateway.admission import Admission, Admissions
 from gateway.circuits import Permit
@@ -31,7 +28,8 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.hedging import first_to_answer
-from gateway.model_call import ModelCall, Reply
+from gateway.incoming import Incoming, Reply
+from gateway.model_call import Answered, ModelCall
 from gateway.outcome import Again, Unanswered
 from gateway.passage import Passage
 from gateway.request_limits import RequestLimits
@@ -47,7 +45,7 @@ MANY = 1000  # retries, more than there ever are
 
 
 class Forwarding:
-    """Of one request. `client` are its headers, `connection` is its socket."""
+    """Of one request."""
 
     def __init__(
         self,
@@ -55,20 +53,19 @@ class Forwarding:
         exchange: Exchange,
         admissions: Admissions,
         limits: RequestLimits,
-        client: Headers,
-        connection: Any,
+        incoming: Incoming,
     ) -> None:
         self._gateway = gateway
         self._exchange = exchange
         self._admissions = admissions
         self._limits = limits
-        self._client = client
-        self._connection = connection
+        self._client = incoming.headers
+        self._connection = incoming.connection
         self._first, self._first_way = admissions.find_way()
         self._others: list[tuple[Route, Passage]] | None = None
         exchange.decision = self._first
 
-    def answer(self) -> Response:
+    def answer(self) -> Reply:
         """The answer of the first model that gives one.
 
         :raises GatewayError: where none does, for the last call that was made
@@ -78,7 +75,7 @@ class Forwarding:
         failure: Unanswered | None = None
         while True:
             outcome = self._ask_model(route, way)
-            if isinstance(outcome, Response):
+            if isinstance(outcome, Reply):
                 return outcome
             if failure is None or outcome.is_models_fault:
                 failure = outcome
@@ -86,7 +83,7 @@ class Forwarding:
                 return self._given_up(failure)
             route, way = self._others_left.pop(0)
 
-    def _ask_model(self, route: Route, way: Passage) -> Response | Unanswered:
+    def _ask_model(self, route: Route, way: Passage) -> Reply | Unanswered:
         """What one model answers, after retries if need be; another one where a budget affords only that."""
         if self._gateway.circuits.state(route.model.name) == "open":
             return self._skipped(route)
@@ -129,23 +126,23 @@ class Forwarding:
         permit.failed() if fault is not None else permit.abandoned()
         return fault or outcome
 
-    def _call(self, admission: Admission, permit: Permit) -> Response | Unanswered:
+    def _call(self, admission: Admission, permit: Permit) -> Reply | Unanswered:
         """What one call of a model gives."""
         try:
             call = self._begun(admission)
         except Overloaded as error:
             return Unanswered(error, is_models_fault=False)
         try:
-            call, reply = self._first_reply(call)
-            if isinstance(reply, Unanswered):
-                return reply
+            call, answered = self._first_answered(call)
+            if isinstance(answered, Unanswered):
+                return answered
             self._exchange.answering = call.attempt
-            response = call.respond(reply)
-            if isinstance(reply, Refusal):
+            reply = call.respond(answered)
+            if isinstance(answered, Refusal):
                 permit.abandoned()  # that the client is at fault says nothing about the model
-            elif isinstance(response, Response):
+            elif isinstance(reply, Reply):
                 self._note_answer(call, permit)
-            return response
+            return reply
         finally:
             call.end()
 
@@ -157,6 +154,8 @@ class Forwarding:
         max_cost, deadline = self._limits.max_cost, self._limits.deadline
         left = None if max_cost is None else max_cost - self._exchange.most_cost
         try:
+            if not self._admissions.may_wait and deadline.remaining > 0:
+                return self._admissions.admit(route, way, left)
             with (
                 waited_for(self._exchange, self._connection),
                 time_limit(deadline.remaining, deadline, TOO_LATE),
@@ -178,12 +177,14 @@ class Forwarding:
         """
         deadline = self._limits.deadline
         slots = self._gateway.model_slots.of(admission.route.model)
-        try:
-            with waited_for(self._exchange, self._connection):
-                slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
-        except BaseException:
-            self._release(admission)
-            raise
+        slot = slots.take_at_once()
+        if slot is None:
+            try:
+                with waited_for(self._exchange, self._connection):
+                    slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
+            except BaseException:
+                self._release(admission)
+                raise
         call = ModelCall(self._gateway, self._exchange, self._admissions.asked, admission, slot, deadline)
         call.for_client(self._client, self._connection)
         return call
@@ -192,7 +193,7 @@ class Forwarding:
         with contextlib.suppress(LedgerUnavailable):
             self._gateway.ledger.release(admission.reservation)
 
-    def _first_reply(self, call: ModelCall) -> tuple[ModelCall, Reply | Unanswered]:
+    def _first_answered(self, call: ModelCall) -> tuple[ModelCall, Answered | Unanswered]:
         """The reply to a call, or to the one that is made beside it when it takes unusually long."""
         route, stream = call.attempt.route, self._admissions.asked.stream
         usual = self._gateway.first_byte_times.p95(route.model.name, stream=stream)
@@ -272,10 +273,10 @@ class Forwarding:
         )
         return Unanswered(error, is_models_fault=False)
 
-    def _given_up(self, failure: Unanswered) -> Response:
+    def _given_up(self, failure: Unanswered) -> Reply:
         error = failure.error
-        if failure.response is not None:
-            return failure.response
+        if failure.reply is not None:
+            return failure.reply
         if isinstance(error, UpstreamError) and self._gateway.settings.upstream_retries:
             # One layer of retries is enough: OpenAI's clients have one of their own.
             error.headers.setdefault("X-Should-Retry", "false")

@@ -1,6 +1,7 @@
 """gunicorn's configuration. Bad settings stop the start here with one line, before any worker exists."""
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -51,6 +52,12 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Have each worker watch the models file and the keys, and look after the ledger."""
+    # What is there for good is not looked at again, and the rest seldom: a request leaves no cycles behind,
+    # unless it fails, and looking for them took 6 % of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
     from gunicorn.http.unreader import SocketUnreader
 
     # What is read ahead of a body is counted nowhere, so it has to be little: usually up to 1 MiB.

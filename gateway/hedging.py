@@ -8,16 +8,16 @@ from typing import TypeAlias
 
 import gevent
 
-from gateway.model_call import HedgeLost, ModelCall, Reply
+from gateway.model_call import Answered, HedgeLost, ModelCall
 from gateway.outcome import Unanswered
 from gateway.upstream import Refusal
 
-Asked: TypeAlias = "Reply | Unanswered | BaseException"
+Asked: TypeAlias = "Answered | Unanswered | BaseException"
 
 
 def first_to_answer(
     call: ModelCall, usual: float, another: Callable[[], ModelCall | None]
-) -> tuple[ModelCall, Reply | Unanswered]:
+) -> tuple[ModelCall, Answered | Unanswered]:
     """Make `call`, and after `usual` seconds `another` beside it; the first that answers, and what it says.
     The other is ended, and billed as its provider bills it.
 

@@ -14,6 +14,7 @@ MAX_NESTING = 128
 MAX_VALUES = (
     500_000  # commas and brackets; a prompt of so many fills the largest contexts, more stall a worker
 )
+SPACES = frozenset(" \t\n\r")
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 
@@ -131,6 +132,8 @@ def _in_bytes(spans: dict[str, tuple[int, int]], text: str, size: int) -> dict[s
 
 
 def _after_space(text: str, position: int) -> int:
+    if text[position : position + 1] not in SPACES:
+        return position
     match = _WHITESPACE.match(text, position)
     return match.end() if match else position
 

@@ -4,15 +4,13 @@ client's."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, TypeAlias
 
 import gevent
-from flask import Response
-from werkzeug.datastructures import Headers
 
 from gateway.admission import Admission
 from gateway.answers import characters_so_far, output_characters
@@ -29,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.headers import CALL_ID, client_headers
+from gateway.incoming import Reply, RequestHeaders
 from gateway.outcome import Unanswered, refused, unanswered
 from gateway.overload import Slot
 from gateway.relay import ProviderSaidFailed, Relay
@@ -43,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 HEDGE_LOST = "hedge_lost"
 
-Reply: TypeAlias = Answer | Refusal | Relay
+Answered: TypeAlias = Answer | Refusal | Relay
 
 
 class HedgeLost(BaseException):
@@ -76,13 +75,13 @@ class ModelCall:
         self.on_end: Callable[[], None] | None = None
         exchange.attempts.append(self.attempt)
 
-    def for_client(self, headers: Headers, connection: Any) -> None:
+    def for_client(self, headers: RequestHeaders, connection: Any) -> None:
         """Pass on those of the client's headers that may be, and end the call when its socket is closed."""
         mock_faults = self._gateway.settings.forward_mock_faults
         self._headers |= client_headers(headers, self._way.api, mock_faults=mock_faults)
         self._connection = connection
 
-    def ask(self) -> Reply | Unanswered:
+    def ask(self) -> Answered | Unanswered:
         """What the provider answers, a stream once its content has begun; a call that fails is settled.
 
         :raises ClientClosedRequest: when the client left meanwhile
@@ -122,44 +121,44 @@ class ModelCall:
         except UpstreamError as error:
             return self._failed(error, was_sent=body.tell() > 0)
 
-    def respond(self, reply: Reply) -> Response | Unanswered:
+    def respond(self, answered: Answered) -> Reply | Unanswered:
         """The client's answer, billed before it is whole.
 
         :raises LedgerUnavailable: where it cannot be billed
         """
-        if isinstance(reply, Relay):
-            self.relay = reply
-            reply.on_close = self._over
-            return event_stream(reply, reply.headers)
-        if isinstance(reply, Refusal):
-            return self._refused(reply)
-        usage, way = self._usage_of(reply), self._way
+        if isinstance(answered, Relay):
+            self.relay = answered
+            answered.on_close = self._over
+            return Reply.events(answered, answered.headers)
+        if isinstance(answered, Refusal):
+            return self._refused(answered)
+        usage, way = self._usage_of(answered), self._way
         self.attempt.charge(usage)
         cost = self._exchange.cost
         try:
             if self._asked.stream:
-                whole = way.streamed(reply.values, usage, cost)
+                whole = way.streamed(answered.values, usage, cost)
             else:
-                whole = way.whole(reply.body, reply.values, usage, cost)
+                whole = way.whole(answered.body, answered.values, usage, cost)
         except UpstreamError as error:
             error.usage = usage
             return self._failed(error, was_sent=True)
         self.attempt.settle(self._gateway.ledger, usage, answered=True, failed=False)
         way.learn(usage)
-        passed = reply.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
+        passed = answered.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
         if self._asked.stream:
-            return event_stream([whole], passed)
-        return Response(whole, headers=passed, mimetype="application/json")
+            return Reply.events([whole], passed)
+        return Reply.json(200, whole, passed)
 
-    def discard(self, reply: object) -> None:
+    def discard(self, answered: object) -> None:
         """Settle a call of which nobody wants to know any more what it said."""
         self.attempt.end(ClientClosedRequest.status, HEDGE_LOST)  # where it had not even begun
-        if isinstance(reply, Relay):
-            reply.discard()
-        elif isinstance(reply, Answer):
-            self._count(self._usage_of(reply), failed=False, ask_bill=False)
-        elif isinstance(reply, Refusal):
-            self._count(reply.usage or NO_USAGE, failed=True, ask_bill=False)
+        if isinstance(answered, Relay):
+            answered.discard()
+        elif isinstance(answered, Answer):
+            self._count(self._usage_of(answered), failed=False, ask_bill=False)
+        elif isinstance(answered, Refusal):
+            self._count(answered.usage or NO_USAGE, failed=True, ask_bill=False)
 
     def end(self) -> None:
         """Give back what is held for a call that is over without an answer that a relay still settles. May be
@@ -187,12 +186,12 @@ class ModelCall:
         api = self._way.api
         return usage_stated(api, answer.values) or self._way.estimate(output_characters(api, answer.values))
 
-    def _refused(self, refusal: Refusal) -> Response | Unanswered:
+    def _refused(self, refusal: Refusal) -> Reply | Unanswered:
         self.attempt.end(refusal.status)
         self._count(refusal.usage or NO_USAGE, failed=True, ask_bill=False)
         body = refusal_body(self._asked.api, self._way.api, refusal.status, refusal.body, refusal.message)
-        response = Response(body, refusal.status, headers=refusal.headers.passed, mimetype="application/json")
-        return refused(refusal.status, response) if refusal.status in RETRIED_STATUSES else response
+        reply = Reply.json(refusal.status, body, refusal.headers.passed)
+        return refused(refusal.status, reply) if refusal.status in RETRIED_STATUSES else reply
 
     def _failed(self, error: UpstreamError, *, was_sent: bool) -> Unanswered:
         self.attempt.end(error.provider_status or error.status, None if error.provider_status else error.code)
@@ -206,10 +205,8 @@ class ModelCall:
         # Who has answered knows the bill by now; who was silent will have noticed in a moment that we left.
         patience = 0.0 if isinstance(error, UpstreamTimeout) else PATIENCE_FOR_BILL
         self._count(usage, failed=True, ask_bill=ask_bill, patience=patience)
-        response = None
-        if isinstance(error, ProviderSaidFailed):
-            response = event_stream([error.told], error.headers)
-        outcome = unanswered(error, response)
+        reply = Reply.events([error.told], error.headers) if isinstance(error, ProviderSaidFailed) else None
+        outcome = unanswered(error, reply)
         slow = self.attempt.route.model.slow_seconds or self._gateway.settings.circuit_rules.slow_seconds
         if self.attempt.seconds is not None and self.attempt.seconds > slow:
             return replace(outcome, is_models_fault=True)  # whatever time the client gave it
@@ -234,13 +231,3 @@ class ModelCall:
             logger.warning(
                 "a call without an answer was not counted", extra={"request_id": self._exchange.request_id}
             )
-
-
-def event_stream(events: Iterable[bytes], headers: dict[str, str]) -> Response:
-    """A streamed answer."""
-    return Response(
-        events,
-        content_type="text/event-stream; charset=utf-8",
-        # Proxies in front, nginx above all, would hold a stream back otherwise.
-        headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from flask import Response
-
 from gateway.errors import GatewayError, RequestTimeUp, UpstreamError, UpstreamTimeout, forget_frames
+from gateway.incoming import Reply
 from gateway.retries import RETRIED_STATUSES, retry_after
 
 
@@ -22,20 +21,20 @@ class Again(Enum):
 @dataclass(frozen=True)
 class Unanswered:
     """A call that failed before the client got anything. `error` is what the client gets if it stays so, or
-    `response`, where the provider had words of its own. `wait` is how long the provider asks to be left
+    `reply`, where the provider had words of its own. `wait` is how long the provider asks to be left
     alone, in seconds. `is_models_fault` is false for what says nothing about the model, such as a budget."""
 
     error: GatewayError
     again: Again = Again.NO
     wait: float | None = None
     is_models_fault: bool = True
-    response: Response | None = None
+    reply: Reply | None = None
 
     def __post_init__(self) -> None:
         forget_frames(self.error)
 
 
-def unanswered(error: UpstreamError, response: Response | None = None) -> Unanswered:
+def unanswered(error: UpstreamError, reply: Reply | None = None) -> Unanswered:
     """A provider that failed. Who was silent for too long will hardly be quicker at once, and a call that has
     to be paid for all the same is not repeated where another model may do better."""
     is_paid_for = error.usage is not None or error.characters is not None
@@ -46,12 +45,12 @@ def unanswered(error: UpstreamError, response: Response | None = None) -> Unansw
     else:
         again = Again.NO
     is_models_fault = not isinstance(error, RequestTimeUp)
-    return Unanswered(error, again, retry_after(error.headers), is_models_fault, response)
+    return Unanswered(error, again, retry_after(error.headers), is_models_fault, reply)
 
 
-def refused(status: int, response: Response) -> Unanswered:
+def refused(status: int, reply: Reply) -> Unanswered:
     """A provider that refused for now, with its words. Of these statuses only that of one who has too much to
     do says something about the model."""
     error = UpstreamError(f"The provider answered with status {status}.")
-    wait = retry_after(dict(response.headers))
-    return Unanswered(error, Again.YES, wait, is_models_fault=status == 429, response=response)
+    wait = retry_after(reply.headers)
+    return Unanswered(error, Again.YES, wait, is_models_fault=status == 429, reply=reply)

@@ -74,6 +74,10 @@ class Slots:
         if self.is_full:
             raise Overloaded(self._refusal)
 
+    def take_at_once(self) -> Slot | None:
+        """A place, where one is free."""
+        return self._given(1) if self._has_room(1) else None
+
     def take(self, weight: int = 1, *, patience: float | None = None) -> Slot:
         """A place, after a wait of at most `patience` seconds, by default the usual ones. Who is struck while
         it waits, by whatever exception, holds nothing.

@@ -149,13 +149,16 @@ class PassThrough(Passage):
         return b"".join(map(event_of, chunks)) + DONE
 
     def pass_on(self, event: Event, reader: StreamReader) -> bytes:
-        self._events += event.chunk is not None
+        self._events += event.text is not None or event.chunk is not None
         if reader.failed and holds_key(event.raw.decode(errors="replace"), self.model.api_key):
             raise UpstreamError("The provider reported an error instead of the rest of its answer.")
-        if event.is_usage_only and not self._include_usage:
-            return b""
-        place = _place_of_usage(self.api, event)
-        if place is None or not self._include_usage or reader.usage is None:
+        if not self._include_usage:
+            return b"" if event.is_usage_only else event.raw
+        if (
+            event.text is not None
+            or reader.usage is None
+            or (place := _place_of_usage(self.api, event)) is None
+        ):
             return event.raw
         cost = self.spent_before + charge(self.model.price, reader.usage)
         return _with_cost(event, place, cost)

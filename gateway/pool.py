@@ -3,10 +3,14 @@
 urllib3 asks the system's poll whether a connection has died. Patched by gevent, that poll answers from the
 event loop's last batch and misses closed connections when many requests ask at once; the request then fails
 on a connection that its provider has long closed. Here the real poll is asked.
+
+urllib3 keeps idle connections in a queue that threads can wait at, whose locks cost more under gevent than a
+request to a provider has to. Here it is a list: no greenlet is interrupted between two of its steps.
 """
 
 from __future__ import annotations
 
+import queue
 import select
 import time
 from typing import Any
@@ -18,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 # Providers close idle connections after a minute or so, and a request on its way just then is lost.
 MAX_IDLE_SECONDS = 30.0
+_poll = get_original("select", "poll")
 
 
 class _Checked:
@@ -31,7 +36,7 @@ class _Checked:
     def is_connected(self) -> bool:
         if self.sock is None or time.monotonic() - self._idle_since > MAX_IDLE_SECONDS:
             return False
-        readable = get_original("select", "poll")()
+        readable = _poll()
         readable.register(self.sock, select.POLLIN)
         return not readable.poll(0)
 
@@ -47,8 +52,40 @@ class _SecureConnection(_Checked, HTTPSConnection):
     pass
 
 
-class _Stamping:
+class _Shelf:
+    """The idle connections of a pool, the one that came back last on top."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """
+        :raises queue.Empty: where there is none, without a wait: the pool opens one then
+        """
+        if not self._connections:
+            raise queue.Empty
+        return self._connections.pop()
+
+    def put(self, connection: Any, block: bool = True) -> None:
+        """Take a connection; None, by which urllib3 means one that is not open yet, is nothing to keep.
+
+        :raises queue.Full: where there is no room
+        """
+        if connection is None:
+            return
+        if len(self._connections) >= self._size:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+
+class _Checking:
     """Mixed into a pool: it notes when a connection comes back."""
+
+    QueueCls = _Shelf
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
@@ -56,11 +93,11 @@ class _Stamping:
         super()._put_conn(conn)  # type: ignore[misc]
 
 
-class _Pool(_Stamping, HTTPConnectionPool):
+class _Pool(_Checking, HTTPConnectionPool):  # type: ignore[misc]  # a queue as far as it is used
     ConnectionCls = _Connection
 
 
-class _SecurePool(_Stamping, HTTPSConnectionPool):
+class _SecurePool(_Checking, HTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _SecureConnection
 
 

@@ -39,7 +39,8 @@ def charge(price: Price, usage: Usage) -> Decimal:
     for a call that gave nothing, also where each request has a price."""
     if usage.stated_cost is not None:
         return usage.stated_cost
-    return Decimal(0) if usage == NO_USAGE else price.cost(usage)
+    is_nothing = not usage.input_tokens and usage == NO_USAGE
+    return Decimal(0) if is_nothing else price.cost(usage)
 
 
 def usd_per_million_tokens(price: Price) -> dict[str, float]:

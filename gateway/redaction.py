@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 PLACEHOLDER = "[key]"
@@ -31,14 +31,14 @@ def without_key(body: bytes, values: Any, key: str | None) -> bytes:
 
     :raises RecursionError: for what is nested too deep to be looked through
     """
-    cleaned = _cleaned(values, list(_parts_of(key)))
+    cleaned = _cleaned(values, _parts_of(key))
     # The text can hold it where the values do not: of a field that is there twice only one is a value.
     if cleaned == values and not holds_key(body.decode(errors="replace"), key):
         return body
     return json.dumps(cleaned).encode()
 
 
-def _cleaned(value: Any, parts: list[str]) -> Any:
+def _cleaned(value: Any, parts: tuple[str, ...]) -> Any:
     match value:
         case str():
             for part in parts:
@@ -51,8 +51,7 @@ def _cleaned(value: Any, parts: list[str]) -> Any:
     return value
 
 
-def _parts_of(key: str | None) -> Iterator[str]:
+@lru_cache(maxsize=256)  # one for each provider, and asked for with every answer
+def _parts_of(key: str | None) -> tuple[str, ...]:
     """The key itself, and what encoders leave of it."""
-    if key:
-        yield key
-        yield from TELLING_RUN.findall(key)
+    return (key, *TELLING_RUN.findall(key)) if key else ()

@@ -14,11 +14,12 @@ It ends in one of four ways, each billed exactly once:
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import gevent
 
@@ -26,7 +27,7 @@ from gateway.answers import stream_reader
 from gateway.attempt import PATIENCE_FOR_BILL, Attempt
 from gateway.batches import Batches
 from gateway.billing import NO_USAGE, Usage
-from gateway.client import ClientLeft, client_watched
+from gateway.client import ClientLeft, ClientWatch
 from gateway.errors import (
     LedgerUnavailable,
     RequestTimeUp,
@@ -43,6 +44,7 @@ from gateway.upstream import AnswerStream
 SECONDS_FOR_USAGE = 10.0  # how long a whole answer waits for its usage
 HOLD_SECONDS = 10.0
 SECONDS_FOR_LAST_WORD = 1.0
+SECONDS_OF_GRACE = 0.25  # that a slow client may have beyond its request's time, since not each piece sets it
 
 
 class ProviderSaidFailed(UpstreamError):
@@ -54,8 +56,7 @@ class ProviderSaidFailed(UpstreamError):
         self.told = told
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """What a client gets of one read from the network."""
 
     passed_on: bytes
@@ -87,6 +88,8 @@ class Relay:
         self._stream = stream
         self._ledger = ledger
         self._connection = connection
+        self._watch = ClientWatch(connection)
+        self._seconds_for_client = math.inf
         self._reader = stream_reader(passage.api, passage.choices)
         self._batches = Batches(stream)
         self._held: list[_Piece] = []
@@ -109,10 +112,11 @@ class Relay:
         :raises ClientLeft: when there is nobody to wait for any more
         """
         try:
-            with client_watched(self._connection):
+            with self._watch:
                 self._hold_until_content()
         except BaseException as failure:
             self._settled = True  # there is no answer to bill; the caller counts the failure
+            self._watch.close()
             self._batches.stop()
             self._stream.close()
             if isinstance(failure, UpstreamError):
@@ -145,7 +149,10 @@ class Relay:
         piece = next(self._pieces)
         if self._connection is not None:
             # A client that reads slowly gets no more time than the request has, but for a last word.
-            self._connection.settimeout(max(self._stream.deadline.remaining, SECONDS_FOR_LAST_WORD))
+            remaining = self._stream.deadline.remaining
+            if remaining < self._seconds_for_client - SECONDS_OF_GRACE:
+                self._seconds_for_client = remaining
+                self._connection.settimeout(max(remaining, SECONDS_FOR_LAST_WORD))
         return piece
 
     def close(self) -> None:
@@ -216,6 +223,7 @@ class Relay:
         return end
 
     def _end(self, *, answered: bool = True) -> None:
+        self._watch.close()
         if self._connection is not None:
             self._connection.settimeout(None)
         try:
@@ -230,7 +238,7 @@ class Relay:
         while self._held:
             yield self._held.pop(0)
         while True:
-            with client_watched(self._connection):
+            with self._watch:
                 events = self._next_batch()
             if events is None:
                 return

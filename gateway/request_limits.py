@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from werkzeug.datastructures import Headers
-
 from gateway.errors import InvalidRequest
+from gateway.incoming import RequestHeaders
 from gateway.timeouts import Deadline
 
 TIMEOUT = "X-Request-Timeout"
@@ -25,7 +24,9 @@ class RequestLimits:
     max_cost: Decimal | None = None
 
     @classmethod
-    def of(cls, headers: Headers, *, since: float, timeout: float, max_cost: Decimal | None) -> RequestLimits:
+    def of(
+        cls, headers: RequestHeaders, *, since: float, timeout: float, max_cost: Decimal | None
+    ) -> RequestLimits:
         """Those of a request with these headers, which can only lower `timeout` seconds and `max_cost` USD.
 
         :raises InvalidRequest: for a header that is no such number

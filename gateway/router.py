@@ -35,26 +35,39 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, che
     :raises ModelNotFound: when the client named a model that is not configured
     :raises InvalidRequest: when the model that the client named cannot answer, or none can
     """
-    models = [model for model in catalog if model.auto]
-    able = [model for model in models if obstacle_to(request, model) is None]
+    able = able_models(request, catalog)
     if not catalog.leaves_choice(request.model):
         model = catalog.named(request.model)
         if obstacle := obstacle_to(request, model):
             raise obstacle
         # Of the two the later in the catalog, which goes from cheap to dear.
-        baseline = [each for each in catalog if each is model or each in able][-1]
+        baseline = max([model, *able[-1:]], key=catalog.place_of)
         return Route(model, "requested", "the client named the model", baseline)
     if len(catalog) == 0:
         raise ModelNotAllowed("This key may use no model that is configured.", param="model")
     if not able:
-        raise _obstacle_to_all(request, models)
+        raise _obstacle_to_all(request, [model for model in catalog if model.auto])
     policy = "prompt_length"
     model, reason = prompt_length(request.user_characters, able, threshold_chars)
     if cheapest:
         policy, model, reason = "budget", able[0], "the budget is nearly spent"
-    if len(able) < len(models):
-        reason += f"; {len(able)} of {len(models)} models can answer"
+    if len(able) < catalog.count_of_auto:
+        reason += f"; {len(able)} of {catalog.count_of_auto} models can answer"
     return Route(model, policy, reason, able[-1])
+
+
+def able_models(request: ModelRequest, catalog: Catalog) -> Sequence[Model]:
+    """Those that the policy may choose for a request, from the cheapest to the dearest."""
+    capable = catalog.capable(request.api, request.capabilities, stored=request.stored)
+    if capable.least_window is None or tokens_of(request) <= capable.least_window:
+        return capable.models
+    return [model for model in capable.models if obstacle_to(request, model) is None]
+
+
+def tokens_of(request: ModelRequest) -> int:
+    """The likely tokens of its prompt and the longest answer that it allows."""
+    # Python refuses to write out the largest integers that a client can send.
+    return request.prompt_tokens + min(request.max_output_tokens or 0, MOST_TOKENS)
 
 
 def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Route]:
@@ -105,8 +118,7 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
             f"{model.name} lacks what this request needs: {lacking}.", param=PARAMS.get(missing[0])
         )
     if model.context_window is not None:
-        # Python refuses to write out the largest integers that a client can send.
-        tokens = request.prompt_tokens + min(request.max_output_tokens or 0, MOST_TOKENS)
+        tokens = tokens_of(request)
         if tokens > model.context_window:
             return ContextTooLong(
                 f"{model.name} has a context window of {model.context_window} tokens; this request needs "

@@ -11,18 +11,16 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.apis import Api
-from gateway.catalog import AUTO
+from gateway.catalog import AUTO, Catalog
 from gateway.client import waited_for
 from gateway.error_shapes import refusal_body
 from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
 from gateway.headers import client_headers
+from gateway.incoming import Reply
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
 from gateway.router import choose
-from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
-from gateway.schema.prompts import parse_completion_request, parse_embedding_request
-from gateway.schema.responses import parse_responses_request
-from gateway.serve import authenticated, limits_of_request, serve
+from gateway.serve import MODEL_ROUTES, authenticated, limits_of, serve
 from gateway.stopping import service_stops
 from gateway.upstream import Answer, Refusal
 from gateway.wiring import gateway
@@ -35,43 +33,21 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 routes = Blueprint("routes", __name__)
 
 
-@routes.post("/v1/chat/completions")
-def chat_completions() -> Response:
-    """OpenAI's chat completion."""
-    return serve(parse_chat_request)
+def model_response() -> Response:
+    """The answer of a model, in the API of the path."""
+    return flask_response(serve(gateway(), g.exchange, g.incoming, MODEL_ROUTES[request.path]))
 
 
-@routes.post("/v1/responses")
-def responses() -> Response:
-    """OpenAI's Response."""
-    return serve(parse_responses_request)
-
-
-@routes.post("/v1/messages")
-def messages() -> Response:
-    """Anthropic's Message."""
-    return serve(parse_messages_request)
-
-
-@routes.post("/v1/completions")
-def completions() -> Response:
-    """OpenAI's legacy completion."""
-    return serve(parse_completion_request)
-
-
-@routes.post("/v1/embeddings")
-def embeddings() -> Response:
-    """OpenAI's embeddings."""
-    return serve(parse_embedding_request)
+def flask_response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)
 
 
 @routes.post("/v1/messages/count_tokens")
 def count_tokens() -> Response:
     """The tokens of a Message's prompt: counted by the provider where it serves Messages, else estimated."""
-    settings = gateway().settings
-    catalog = gateway().catalogs.current.only(authenticated().models)
-    limits = limits_of_request()
-    asked = gateway().bodies.parsed(parse_messages_request)
+    settings, catalog = gateway().settings, _catalog()
+    limits = limits_of(gateway(), g.exchange, g.incoming)
+    asked = gateway().bodies.parsed(g.incoming, parse_messages_request)
     try:
         route = choose(asked, catalog, settings.routing_threshold_chars)
     except ContextTooLong:  # which is what a client may want to know
@@ -79,9 +55,9 @@ def count_tokens() -> Response:
     g.exchange.decision = route
     if Api.MESSAGES in route.model.apis and gateway().circuits.state(route.model.name) != "open":
         body = BytesIO(asked.body_for(route.model.upstream_name))
-        headers = client_headers(request.headers, Api.MESSAGES, mock_faults=settings.forward_mock_faults)
+        headers = client_headers(g.incoming.headers, Api.MESSAGES, mock_faults=settings.forward_mock_faults)
         answer: Answer | Refusal | None = None
-        with waited_for(g.exchange, request.environ.get("gunicorn.socket")):
+        with waited_for(g.exchange, g.incoming.connection):
             g.exchange.slot = gateway().slots.take()
             deadline = limits.deadline.or_in(COUNT_SECONDS)
             with suppress(UpstreamError):  # an estimate needs nobody
@@ -97,14 +73,14 @@ def count_tokens() -> Response:
 @routes.get("/v1/models")
 def models() -> Response:
     """OpenAI's list of models, `auto` included."""
-    names = [AUTO, *gateway().catalogs.current.only(authenticated().models).names]
+    names = [AUTO, *_catalog().names]
     return jsonify({"object": "list", "data": [model_object(name) for name in names]})
 
 
 @routes.get("/v1/models/<path:name>")
 def model(name: str) -> Response:
     """OpenAI's object of one model."""
-    catalog = gateway().catalogs.current.only(authenticated().models)
+    catalog = _catalog()
     if not catalog.leaves_choice(name):
         catalog.named(name)
     return jsonify(model_object(name))
@@ -162,3 +138,9 @@ def openapi() -> Response:
 
 def model_object(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": MODELS_CREATED, "owned_by": "llm-gateway"}
+
+
+def _catalog() -> Catalog:
+    """What may be used by whoever asks."""
+    tenant = authenticated(gateway(), g.exchange, g.incoming)
+    return gateway().catalogs.current.only(tenant.models)

@@ -1,14 +1,15 @@
-"""Calls of the providers: one pooled `requests` session per worker, and one place that turns what can go
-wrong on the way into `UpstreamError` or `UpstreamTimeout`."""
+"""Calls of the providers, by one `requests` adapter with its pools per worker. How the bytes travel:
+`transport.py`; what can go wrong on the way: `upstream_errors.py`."""
 
 from __future__ import annotations
 
 import json
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any
@@ -16,29 +17,31 @@ from urllib.parse import urlsplit
 
 import gevent
 import requests
-import urllib3
+from gevent.monkey import is_module_patched
 
 from gateway.answers import StreamReader, characters_so_far, is_answer, message_of, stream_reader
 from gateway.apis import Api
 from gateway.billing import Usage, usage_stated
 from gateway.catalog import Model
-from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.errors import UpstreamError
 from gateway.headers import UpstreamHeaders, headers_for, upstream_headers
 from gateway.pool import CheckedAdapter
+from gateway.providers_json import read_json
+from gateway.received import body_received, has_come_whole, next_piece
 from gateway.redaction import text_without_key, without_key
 from gateway.sse import Event, EventReader
 from gateway.timeouts import Deadline, time_limit
+from gateway.transport import READ_BYTES, LeanAdapter, header_pairs
+from gateway.upstream_errors import FOREIGN_ERRORS, SLOW, translated, translating_errors
 
 PROVIDERS = 64
 CONNECTIONS_PER_PROVIDER = 2000  # as many as clients can have in work; fewer would be opened anew
-MAX_ANSWER_BYTES = 256 * 2**20  # thousands of embeddings take a hundred million
 LONGEST_MESSAGE = 2000  # characters
-READ_BYTES = 65536
 END_OF_STREAM_SECONDS = 0.25
 CALL_NOT_FOUND = "call_not_found"
 BILL_TIMEOUT = (1.0, 2.0)  # to connect, and between two bytes; who is late is asked again
 BILL_SECONDS = 5.0  # for all of it
-SLOW = "The provider took too long to answer."
+TRANSPORTS = {"lean": LeanAdapter, "urllib3": CheckedAdapter}
 
 
 @dataclass(frozen=True)
@@ -76,21 +79,18 @@ class AnswerStream:
         self._reader = EventReader()
 
     def __iter__(self) -> Iterator[list[Event]]:
-        while piece := self._next_piece():
+        while piece := next_piece(self._response, self._idle, self.deadline):
             if events := self._reader.feed(piece):
                 yield events
                 self._reader.feed()
         if rest := self._reader.rest():
             yield [rest]
 
-    def _next_piece(self) -> bytes:
-        with _translating_errors(), time_limit(self._idle, self.deadline, SLOW):
-            piece: bytes = self._response.raw.read1(READ_BYTES, decode_content=True)
-            return piece
-
     def finish(self) -> None:
         """Read the end that follows the last event, so that the connection can serve again."""
-        with gevent.Timeout(END_OF_STREAM_SECONDS, False), _translating_errors():  # type: ignore[arg-type]
+        if has_come_whole(self._response):
+            return
+        with gevent.Timeout(END_OF_STREAM_SECONDS, False), translating_errors():  # type: ignore[arg-type]
             self._response.raw.read1(READ_BYTES, decode_content=True)
 
     def close(self) -> None:
@@ -99,15 +99,19 @@ class AnswerStream:
 
 
 class Upstream:
-    """The way to all providers, shared by all requests of a worker."""
+    """The way to all providers, shared by all requests of a worker. `transport` is one of `TRANSPORTS`."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: str = "lean") -> None:
+        self._adapter = TRANSPORTS[transport](PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0)
+        # Where gevent has not patched sockets, as in a script, its timers end no wait. Then a socket's own
+        # limit does, longer than those around it; elsewhere it would be one more timer for every wait.
+        self._limits_sockets = not is_module_patched("socket")
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers.clear()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, CheckedAdapter(PROVIDERS, CONNECTIONS_PER_PROVIDER, max_retries=0))
+            self._session.mount(scheme, self._adapter)
 
     def ask(
         self,
@@ -130,23 +134,21 @@ class Upstream:
         """
         deadline = deadline.or_in(model.timeouts.total)
         response = self._post(model, api.path, body, stream=stream, headers=headers, deadline=deadline)
-        kind = response.headers.get("Content-Type", "").lower()
-        if stream and response.status_code == 200 and kind.startswith("text/event-stream"):
-            passed = upstream_headers(response.headers, model.api_key)
-            return AnswerStream(response, passed, model.timeouts.idle, deadline)
+        if stream and response.status_code == 200 and _is_event_stream(response):
+            return AnswerStream(response, _kept_headers(model, response), model.timeouts.idle, deadline)
         with response:
             received = bytearray() if received is None else received
-            body_received, failure = _received(response, received, model.timeouts.idle, deadline)
+            whole, failure = body_received(response, received, model.timeouts.idle, deadline)
         if response.status_code == 200:
-            return _answer(model, api, response, body_received, failure)
+            return _answer(model, api, response, whole, failure)
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
-            return _refusal(model, api, response, body_received)
-        headers_passed = upstream_headers(response.headers, model.api_key).passed
+            return _refusal(model, api, response, whole)
+        headers_passed = _kept_headers(model, response).passed
         failed = UpstreamError(
             f"{model.name} answered with status {response.status_code}.",
-            usage_stated(api, _json_object(body_received)),
+            usage_stated(api, _json_object(whole)),
             headers={
                 name: value
                 for name, value in headers_passed.items()
@@ -165,7 +167,7 @@ class Upstream:
         """
         path = f"{Api.MESSAGES.path}/count_tokens"
         with self._post(model, path, body, stream=False, headers=headers, deadline=deadline) as response:
-            counted, failure = _received(response, bytearray(), model.timeouts.idle, deadline)
+            counted, failure = body_received(response, bytearray(), model.timeouts.idle, deadline)
         if failure is not None:
             raise failure
         if 400 <= response.status_code < 500:
@@ -173,7 +175,7 @@ class Upstream:
         values = _json_object(counted)
         if response.status_code != 200 or not isinstance(values.get("input_tokens"), int):
             raise UpstreamError(f"{model.name} did not count the tokens.")
-        return Answer(counted, values, upstream_headers(response.headers, model.api_key))
+        return Answer(counted, values, _kept_headers(model, response))
 
     def bill_of(self, model: Model, call: str) -> dict[str, Any] | None:
         """What `model`'s provider says of one call, by its `bill_path`, amounts as `Decimal`: an object with
@@ -183,17 +185,20 @@ class Upstream:
         """
         parts = urlsplit(model.base_url)
         url = f"{parts.scheme}://{parts.netloc}{(model.bill_path or '').replace('{call_id}', call)}"
-        with _translating_errors():
+        with translating_errors():
             response = self._session.get(
                 url,
                 # Asked seldom, so that no connection is kept for it.
-                headers={**headers_for(model, "", stream=False), "Connection": "close"},
+                headers={
+                    **headers_for(model.base_url, model.api_key, "", stream=False),
+                    "Connection": "close",
+                },
                 timeout=BILL_TIMEOUT,
                 allow_redirects=False,
                 stream=True,
             )
         with response:
-            body, failure = _received(
+            body, failure = body_received(
                 response, bytearray(), BILL_TIMEOUT[1], Deadline.in_seconds(BILL_SECONDS)
             )
         if failure is not None:
@@ -219,41 +224,46 @@ class Upstream:
         deadline: Deadline,
     ) -> requests.Response:
         timeouts = model.timeouts
-        # The limit of a connection's own waits ends only what the one around them does not: it is the longer.
-        longest_wait = max(timeouts.first_byte, timeouts.idle) + 1
-        with _translating_errors(), time_limit(timeouts.first_byte, deadline, SLOW):
-            try:
-                return self._session.post(
-                    f"{model.base_url}{path}",
-                    data=body,
-                    headers={**headers_for(model, path, stream=stream), **headers},
-                    timeout=(timeouts.connect, longest_wait),
-                    allow_redirects=False,
-                    stream=True,
-                )
-            except BaseException as struck:
-                # urllib3 closes a socket that is being connected for its own errors only; for others its
-                # frames would keep it until the garbage is collected.
-                traceback.clear_frames(struck.__traceback__)
-                raise
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.body = body  # type: ignore[assignment]  # a file, as all that `requests` sends may be
+        length = len(body.getvalue())  # the one way to ask that copies nothing
+        timeout: tuple[float, float] | tuple[float, None] = (timeouts.connect, None)
+        if self._limits_sockets:
+            timeout = (timeouts.connect, max(timeouts.first_byte, timeouts.idle) + 1)
+        try:
+            request.url, own = _url_and_headers(model.base_url, model.api_key, path, stream)
+            # No more is done with them than with any mapping, and the class for them takes ten times as long.
+            request.headers = {**own, **headers, "Content-Length": str(length)}  # type: ignore[assignment]
+            with time_limit(timeouts.first_byte, deadline, SLOW):
+                try:
+                    return self._adapter.send(request, stream=True, timeout=timeout)
+                except BaseException as struck:
+                    # urllib3 closes a socket that is being connected for its own errors only; for others its
+                    # frames would keep it until the garbage is collected.
+                    traceback.clear_frames(struck.__traceback__)
+                    raise
+        except FOREIGN_ERRORS as error:
+            raise translated(error) from error
 
 
-def _received(
-    response: requests.Response, body: bytearray, idle: float, deadline: Deadline
-) -> tuple[bytes, UpstreamError | None]:
-    """The body, or as much of it as came before it broke off, and how it did; `body` grows by what comes."""
-    try:
-        while True:
-            with _translating_errors(), time_limit(idle, deadline, SLOW):
-                piece = response.raw.read1(READ_BYTES, decode_content=True)
-            if not piece:
-                break
-            body += piece
-            if len(body) > MAX_ANSWER_BYTES:
-                raise UpstreamError("The provider's answer is too large.")
-    except UpstreamError as failure:
-        return bytes(body), failure
-    return bytes(body), None
+@lru_cache(maxsize=1024)  # two for each API of each model, while its key stays
+def _url_and_headers(
+    base_url: str, api_key: str | None, path: str, stream: bool
+) -> tuple[str | None, Mapping[str, str]]:
+    """What all calls of a model by one API have in common; the URL as `requests` writes it."""
+    request = requests.PreparedRequest()
+    request.prepare_url(f"{base_url}{path}", None)
+    return request.url, headers_for(base_url, api_key, path, stream=stream)
+
+
+def _is_event_stream(response: requests.Response) -> bool:
+    kinds = (value for name, value in header_pairs(response) if name.lower() == "content-type")
+    return next(kinds, "").lower().startswith("text/event-stream")
+
+
+def _kept_headers(model: Model, response: requests.Response) -> UpstreamHeaders:
+    return upstream_headers(header_pairs(response), model.api_key)
 
 
 def _answer(
@@ -261,7 +271,7 @@ def _answer(
 ) -> Answer:
     values = _json_object(body)
     if failure is None and is_answer(api, values):
-        return Answer(body, values, upstream_headers(response.headers, model.api_key))
+        return Answer(body, values, _kept_headers(model, response))
     cut = failure is not None or (not values and body.lstrip().startswith(b"{"))
     failure = failure or UpstreamError(f"{model.name} answered with something that is no answer.")
     # Who has said 200 will bill the answer, though it never came whole, or as a stream that nobody wanted.
@@ -285,7 +295,7 @@ def _stream_in(api: Api, body: bytes) -> StreamReader | None:
 
 
 def _refusal(model: Model, api: Api, response: requests.Response, body: bytes) -> Refusal:
-    values, headers = _json(body), upstream_headers(response.headers, model.api_key)
+    values, headers = _json(body), _kept_headers(model, response)
     told, message = None, None
     with suppress(RecursionError):
         if isinstance(values, dict) and isinstance(values.get("error"), dict):
@@ -309,22 +319,6 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError):
         return None
-
-
-@contextmanager
-def _translating_errors() -> Iterator[None]:
-    """Foreign errors become ours here and nowhere else; their texts hold addresses, so ours do not."""
-    try:
-        yield
-    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise UpstreamTimeout(SLOW) from error
-    except requests.ConnectionError as error:
-        # requests says ConnectionError for a time-out while a body is read.
-        if "Read timed out" in str(error):
-            raise UpstreamTimeout(SLOW) from error
-        raise UpstreamError("The provider could not be reached or closed the connection.") from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, RuntimeError) as error:
-        raise UpstreamError("The provider's answer broke off or could not be read.") from error

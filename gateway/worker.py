@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gevent
 from gevent.event import Event
@@ -35,7 +35,13 @@ from gateway.client_socket import ClientSocket
 from gateway.config import Settings
 from gateway.error_shapes import api_of_path, error_body
 from gateway.errors import GatewayError, InvalidRequest, WorkerStopping
+from gateway.idle import Connection, Idle
 from gateway.stopping import service_stops
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from gateway.lean_http import LeanConnection
 
 SECONDS_TO_BILL = 3
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -54,7 +60,6 @@ PROTOCOL_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (http_errors.UnsupportedTransferCoding, 501),
     (http_errors.ParseException, 400),
 )
-Connection: TypeAlias = "gevent.Greenlet[..., Any]"
 
 
 @dataclass(frozen=True)
@@ -77,16 +82,20 @@ class GatewayWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clients: dict[Connection, ClientSocket] = {}
-        self._idle: dict[Connection, tuple[gevent.Timeout, float]] = {}
+        self._idle = Idle()
         self._told_to_stop = Event()
         self._cutting = False
-        self._client_stall_timeout = Settings.from_env().client_stall_timeout
+        settings = Settings.from_env()
+        self._client_stall_timeout = settings.client_stall_timeout
+        self._is_lean = settings.http_server == "lean"
+        self._lean: Callable[[ClientSocket], LeanConnection] | None = None
 
     def run(self) -> None:
         servers = [self._start_server(listener) for listener in self.sockets]
         # The look at the byte also finds a stop whose signal came too early in this worker's life.
         while self.alive and not service_stops():
             self.notify()
+            self._idle.end(self.cfg.keepalive, lambda connection: True)
             self._told_to_stop.wait(SECONDS_BETWEEN_LOOKS)
         self.alive = False
         self._finish(servers)
@@ -123,40 +132,63 @@ class GatewayWorker(GeventWorker):
             if late and not self._cutting:
                 # Once only: a second blow would hit while the first is being billed.
                 self._cutting = True
+                for client in self._clients.values():
+                    client.close_after_answer()  # a further request could no longer be billed
                 gevent.killall(list(connections), block=False)
-            # In a callback of the event loop, so that no request can begin between the look and the end.
-            gevent.get_hub().loop.run_callback(self._end_idle)
+            courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
+            # As if its keep-alive time were over: closed without a word, as HTTP allows.
+            self._idle.end(courtesy, lambda connection: not self._clients[connection].has_arrived())
             gevent.sleep(SECONDS_BETWEEN_LOOKS_WHILE_STOPPING)
         self.log.warning("a connection outlives the time for stopping")
 
-    def _end_idle(self) -> None:
-        courtesy = SECONDS_OF_COURTESY_WHEN_ALL_STOP if service_stops() else SECONDS_OF_COURTESY
-        for connection, (wait, since) in list(self._idle.items()):
-            has_rested = time.monotonic() - since > courtesy
-            if connection in self._idle and has_rested and not self._clients[connection].has_arrived():
-                # As if its keep-alive time were over: closed without a word, as HTTP allows.
-                connection.throw(wait)
-
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = _current_greenlet()
-        self._clients[connection] = ClientSocket(client, self._client_stall_timeout)
+        self._clients[connection] = client = ClientSocket(client, self._client_stall_timeout)
         try:
-            super().handle(listener, self._clients[connection], addr)
+            if self._lean is None or self._serve_lean(client, self._lean(client)):
+                super().handle(listener, client, addr)
         finally:
             del self._clients[connection]
+            client.request = None  # which refers to its connection
 
-    @contextmanager
-    def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
-        connection = _current_greenlet()
-        with gevent.Timeout(self.cfg.keepalive, False) as wait:  # type: ignore[arg-type]
-            self._idle[connection] = wait, time.monotonic()
-            try:
-                yield
-            finally:
-                del self._idle[connection]
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        if self._is_lean:
+            # Only now, since what it imports has to find the patched library.
+            from gateway.lean_http import LeanConnection
+            from gateway.serve import answered
+
+            answer = partial(answered, cast("Flask", self.wsgi).extensions["gateway"])
+            self._lean = partial(
+                LeanConnection, answer=answer, idle=self._idle.wait, keeps=lambda: self.alive
+            )
+
+    def _serve_lean(self, client: ClientSocket, lean: LeanConnection) -> bool:
+        """Whether the connection goes on with gunicorn."""
+        rest = b""
+        try:
+            rest = lean.serve()
+        except gevent.GreenletExit:
+            if lean.path and not client.has_written:
+                self._refuse(client, WorkerStopping(), lean.path)
+        except OSError:
+            pass  # the client is gone, or takes its answer too slowly
+        except Exception as error:
+            if client.has_written:  # more would be taken for a part of the answer
+                self.log.exception("an answer could not be sent whole")
+            else:
+                self._refuse(client, refusal_of(error), lean.path, error)
+        if not rest:
+            util.close(client)
+            return False
+        client.put_back(rest)
+        return True
+
+    def timeout_ctx(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._idle.wait()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
-        sock.has_written, sock.request = False, req
+        sock.begin_answer(req)
         try:
             AsyncWorker.handle_request(self, listener_name, req, sock, addr)
         except (gevent.GreenletExit, TimeoutError) as end:
@@ -166,8 +198,8 @@ class GatewayWorker(GeventWorker):
             raise StopIteration from None
         finally:
             sock.settimeout(None)  # the application may have set one for its answer
-        if self._cutting:
-            raise StopIteration  # a further request could no longer be billed
+        # Neither request nor answer need have waited for anything, and the next may have come already.
+        gevent.sleep(0)
         return True
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import InvalidRequest, KeyNotFound
 from gateway.keys.authentication import require_admin
@@ -28,7 +28,7 @@ admin = Blueprint("admin", __name__)
 @admin.before_request
 def authenticate_admin() -> None:
     """Before anything else of a request is looked at."""
-    require_admin(request.headers, gateway().settings.admin_key)
+    require_admin(g.incoming.headers, gateway().settings.admin_key)
 
 
 @admin.after_request
@@ -131,7 +131,7 @@ def _store() -> KeyStore:
 
 def _body() -> dict[str, Any]:
     """The body's values, amounts as they are written."""
-    body = gateway().bodies.parsed(parse_body)
+    body = gateway().bodies.parsed(g.incoming, parse_body)
     values = dict(body.values)
     if isinstance(values.get("budget_usd"), float):
         start, end = body.spans["budget_usd"]

@@ -6,9 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 
-from werkzeug.datastructures import Headers
-
 from gateway.errors import InvalidApiKey, UnknownPath
+from gateway.incoming import RequestHeaders
 from gateway.keys.key_ring import KeyRing
 from gateway.keys.virtual_key import PREFIX, Tenant
 
@@ -18,7 +17,7 @@ MISSING = (
 )
 
 
-def authenticate(headers: Headers, ring: KeyRing, *, required: bool) -> Tenant:
+def authenticate(headers: RequestHeaders, ring: KeyRing, *, required: bool) -> Tenant:
     """The holder of the virtual key in `headers`; anybody where there is none and none is `required`. Other
     keys, which clients must often send, count as none.
 
@@ -33,7 +32,7 @@ def authenticate(headers: Headers, ring: KeyRing, *, required: bool) -> Tenant:
     return ring.anybody()
 
 
-def require_admin(headers: Headers, admin_key: str | None) -> None:
+def require_admin(headers: RequestHeaders, admin_key: str | None) -> None:
     """Let only those pass who bring the admin key.
 
     :raises UnknownPath: when there is no such key, so that there is nothing to pass to
@@ -45,13 +44,13 @@ def require_admin(headers: Headers, admin_key: str | None) -> None:
         raise InvalidApiKey("The admin key is needed: send it as 'Authorization: Bearer ...'.")
 
 
-def _keys_in(headers: Headers) -> Iterator[str]:
+def _keys_in(headers: RequestHeaders) -> Iterator[str]:
     """The keys as OpenAI's clients send them, Anthropic's and Azure's."""
-    scheme, _, credentials = headers.get("Authorization", "").strip().partition(" ")
+    scheme, _, credentials = (headers.get("authorization") or "").strip().partition(" ")
     if scheme.lower() == "bearer":
         yield credentials.strip()
     for name in ("x-api-key", "api-key"):
-        if text := headers.get(name, "").strip():
+        if text := (headers.get(name) or "").strip():
             yield text
 
 

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
+
 SUFFIX = ".journal"
 READ_BYTES = 2**20
 
@@ -199,7 +201,7 @@ def _open(path: Path, flags: int = 0) -> int:
 
 
 def _line_of(record: Record) -> bytes:
-    text = json.dumps(record, separators=(",", ":")).encode()
+    text = orjson.dumps(record)
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.budget import Scope, Window
+from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.names import Names
 
@@ -29,7 +29,7 @@ class Call:
     most: Decimal = Decimal(0)
     least: Decimal = Decimal(0)
     tokens: int = 0
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True)

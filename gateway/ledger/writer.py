@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import redis
 
+from gateway.ids import new_id
 from gateway.ledger.connection import translating_errors
 from gateway.ledger.names import Names
 from gateway.ledger.scripts import Script
@@ -46,7 +46,7 @@ class Writer:
         :raises LedgerUnavailable: when they may not have been added
         """
         keys, acts = tally.script_input()
-        return self._run(first, last, keys, json.dumps(acts), "regardless" if regardless else "")
+        return self._run(first, last, keys, orjson.dumps(acts).decode(), "regardless" if regardless else "")
 
     def look(self, confirmed: int, *, regardless: bool = False) -> tuple[str, int]:
         """The same without adding anything; Redis has to write all the same.
@@ -70,7 +70,7 @@ class Writer:
             REMEMBERED_SECONDS,
             acts,
             self.memory,
-            uuid.uuid4().hex,
+            new_id(),
             how,
         ]
         with translating_errors(MOST_SECONDS):

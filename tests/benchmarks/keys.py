@@ -98,25 +98,8 @@ def main(count: int) -> None:
         report("check, remembered, no Redis", each_of(wall, cpu, len(checked)))
 
 
-def create(client: redis.Redis, names: Names, count: int) -> list[str]:
-    """Create keys by the store's own script, many in one round trip; their texts."""
-    sha = str(client.script_load((FOLDER / "put_key.lua").read_text()))
-    texts: list[str] = []
-    while len(texts) < count:
-        with client.pipeline(transaction=False) as pipeline:
-            for number in range(len(texts), min(len(texts) + IN_ONE_PIPELINE, count)):
-                key_id, text = new_key()
-                texts.append(text)
-                record = record_of(typical(key_id, text, number))
-                del record["created_at"]
-                flat = [part for field in record.items() for part in field]
-                keys = [names.key(key_id), names.keys, names.key_changes, names.key_version]
-                pipeline.evalsha(sha, len(keys), *keys, key_id, *flat)
-            pipeline.execute()
-    return texts
-
-
 def typical(key_id: str, text: str, number: int) -> VirtualKey:
+    """A key as an organisation has many."""
     return VirtualKey(
         id=key_id,
         name=f"application {number}",
@@ -128,6 +111,29 @@ def typical(key_id: str, text: str, number: int) -> VirtualKey:
         tpm=1_000_000,
         expires_at=2_000_000_000,
     )
+
+
+def create(
+    client: redis.Redis,
+    names: Names,
+    count: int,
+    kind: Callable[[str, str, int], VirtualKey] = typical,
+) -> list[str]:
+    """Create keys by the store's own script, many in one round trip; their texts."""
+    sha = str(client.script_load((FOLDER / "put_key.lua").read_text()))
+    texts: list[str] = []
+    while len(texts) < count:
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(len(texts), min(len(texts) + IN_ONE_PIPELINE, count)):
+                key_id, text = new_key()
+                texts.append(text)
+                record = record_of(kind(key_id, text, number))
+                del record["created_at"]
+                flat = [part for field in record.items() for part in field]
+                keys = [names.key(key_id), names.keys, names.key_changes, names.key_version]
+                pipeline.evalsha(sha, len(keys), *keys, key_id, *flat)
+            pipeline.execute()
+    return texts
 
 
 def timed(act: Callable[[], object], rounds: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import pytest
 from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Model
+from gateway.config import UPSTREAM_TRANSPORTS
 from gateway.errors import UpstreamError
 from gateway.prices import FREE
 from gateway.timeouts import Deadline
@@ -30,9 +31,9 @@ def http(status: bytes, body: bytes, length: int) -> bytes:
     return head + b"Connection: close\r\n\r\n" + body
 
 
-def failure_of(answer: bytes, stream: bool) -> UpstreamError:
+def failure_of(answer: bytes, transport: str, stream: bool) -> UpstreamError:
     with scripted_provider(answer) as url, pytest.raises(UpstreamError) as failure:
-        Upstream().ask(
+        Upstream(transport).ask(
             Model("CheapModel", url, "odd", None, FREE),
             Api.CHAT_COMPLETIONS,
             BytesIO(b"{}"),
@@ -44,6 +45,7 @@ def failure_of(answer: bytes, stream: bool) -> UpstreamError:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("transport", UPSTREAM_TRANSPORTS)
 @pytest.mark.parametrize(
     ("answer", "characters", "usage"),
     [
@@ -62,9 +64,9 @@ def failure_of(answer: bytes, stream: bool) -> UpstreamError:
     ],
 )
 def test_what_had_come_of_an_answer_is_told_with_the_failure(
-    answer: bytes, characters: int | None, usage: Usage | None, stream: bool
+    answer: bytes, characters: int | None, usage: Usage | None, transport: str, stream: bool
 ) -> None:
-    failure = failure_of(answer, stream)
+    failure = failure_of(answer, transport, stream)
     assert failure.status == 502
     assert failure.characters == characters
     assert failure.usage == usage

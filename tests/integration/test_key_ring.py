@@ -37,9 +37,9 @@ ONE_TIME_OUT_SECONDS = 0.35  # with room for a busy machine
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that a test may kill, pause and empty."""
+    """One that a test may kill, pause and empty, and that has lost nothing then."""
     (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as server:
+    with redis_server(tmp_path / "redis", appendfsync="always") as server:
         yield server
 
 

@@ -77,6 +77,7 @@ def test_a_client_that_leaves_before_its_request_went_out_pays_nothing(start_gat
 def test_a_client_that_leaves_in_a_pause_of_its_stream_ends_the_call_at_once(
     gateway: GatewayUnderTest,
 ) -> None:
+    before = gateway.counted("CheapModel").calls
     body = {"messages": [{"role": "user", "content": SHORT}], "stream": True}
     headers = {"X-Mock-Fault": "stall_midstream"}
     with requests.post(
@@ -86,6 +87,7 @@ def test_a_client_that_leaves_in_a_pause_of_its_stream_ends_the_call_at_once(
         next(pieces)
         assert upstream_connections(gateway) == 1
     assert eventually(lambda: upstream_connections(gateway) == 0, 1)
+    assert eventually(lambda: gateway.counted("CheapModel").calls == before + 1)
 
 
 def test_a_client_that_sends_its_next_request_ahead_has_not_left(gateway: GatewayUnderTest) -> None:

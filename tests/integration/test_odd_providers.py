@@ -13,6 +13,7 @@ import requests
 from gateway.apis import Api
 from gateway.billing import Usage
 from gateway.catalog import Model
+from gateway.config import UPSTREAM_TRANSPORTS
 from gateway.error_shapes import refusal_body
 from gateway.errors import UpstreamError
 from gateway.prices import TokenPrice
@@ -36,9 +37,12 @@ EVENTS = (
 KEY = "sk-canary/0123"
 
 
-def ask(url: str, stream: bool) -> Answer | AnswerStream | Refusal:
+each_transport = pytest.mark.parametrize("transport", UPSTREAM_TRANSPORTS)
+
+
+def ask(url: str, transport: str, stream: bool) -> Answer | AnswerStream | Refusal:
     free = TokenPrice(Decimal(0), Decimal(0), Decimal(0))
-    upstream = Upstream()
+    upstream = Upstream(transport)
     model = Model("CheapModel", url, "odd", None, free)
     deadline = Deadline.in_seconds(5)
     body = BytesIO(b"{}")
@@ -108,17 +112,19 @@ def test_a_refusal_keeps_no_key_however_it_is_spelled_and_no_header_that_cannot_
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-def test_nonsense_is_a_bad_gateway(answer: bytes, stream: bool) -> None:
+@each_transport
+def test_nonsense_is_a_bad_gateway(transport: str, answer: bytes, stream: bool) -> None:
     with scripted_provider(answer) as url, pytest.raises(UpstreamError) as failure:
-        ask(url, stream)
+        ask(url, transport, stream)
     assert failure.value.status == 502
     assert "secret" not in failure.value.message
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "422 Unprocessable", "418 Teapot"])
-def test_a_refusal_that_is_no_json_is_put_into_the_shape(status: str) -> None:
+@each_transport
+def test_a_refusal_that_is_no_json_is_put_into_the_shape(transport: str, status: str) -> None:
     with scripted_provider(http(status, b"Content-Type: text/html\r\n", b"<html>secret</html>")) as url:
-        refusal = ask(url, stream=False)
+        refusal = ask(url, transport, stream=False)
     assert isinstance(refusal, Refusal)
     assert refusal.status == int(status[:3])
     assert refusal.body is None
@@ -126,10 +132,11 @@ def test_a_refusal_that_is_no_json_is_put_into_the_shape(status: str) -> None:
     assert json.loads(told)["error"]["code"] == "upstream_error"
 
 
-def test_a_failure_that_states_its_usage_can_be_billed() -> None:
+@each_transport
+def test_a_failure_that_states_its_usage_can_be_billed(transport: str) -> None:
     body = b'{"error": {"message": "x"}, "usage": {"prompt_tokens": 14, "completion_tokens": 0}}'
     with scripted_provider(http("500 Oops", b"", body)) as url, pytest.raises(UpstreamError) as failure:
-        ask(url, stream=False)
+        ask(url, transport, stream=False)
     assert failure.value.usage == Usage(14, 0, 0)
 
 

@@ -129,6 +129,19 @@ def refused_by_the_gateway(response: Response) -> bool:
     return response.status_code >= 400 and "x-gateway-model" not in response.headers
 
 
+def refuses_what_the_document_forbids(
+    context: CheckContext, response: Response, case: Case[Any]
+) -> bool | None:
+    """But for a body that had no time to come, and is refused unread."""
+    return None if response.status_code == 408 else negative_data_rejection(context, response, case)
+
+
+def does_not_fail(context: CheckContext, response: Response, case: Case[Any]) -> bool | None:
+    """But where the client gave no time, as with `X-Request-Timeout: 1e-9`."""
+    has_no_time = response.status_code == 504 and "X-Request-Timeout" in (case.headers or {})
+    return None if has_no_time else not_a_server_error(context, response, case)
+
+
 CHECKS_OF_ANSWERS = [
     status_code_conformance,
     content_type_conformance,
@@ -140,8 +153,8 @@ CHECKS_OF_ANSWERS = [
 # and of resources that are created and deleted and of required headers, neither of which the API has.
 CHECKS_OF_TRANSLATIONS = [
     *CHECKS_OF_ANSWERS,
-    not_a_server_error,
-    negative_data_rejection,
+    does_not_fail,
+    refuses_what_the_document_forbids,
     unsupported_method,
     allow_header_conformance,
 ]

@@ -262,7 +262,7 @@ def test_slow_bodies_hold_up_nobody_and_are_timed_out(
             pass
         answers = trickle(clients, seconds=BODY_SECONDS + 8)
     assert len(answers) == len(clients)
-    assert {answer.split(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 408 REQUEST TIMEOUT"}
+    assert {answer.split(b" ")[1] for answer in answers} == {b"408"}
 
 
 @contextmanager

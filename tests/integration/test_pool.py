@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
+from gateway import pool
 from tests.support.processes import ROOT
 
 # How many of 250 pooled connections count as connected when as many requests ask at once. With urllib3's own
@@ -46,3 +49,19 @@ def test_only_connections_that_can_serve_are_used_again(
         check=True,
     )
     assert int(ran.stdout) == connected
+
+
+def test_the_connection_that_came_back_last_serves_first_and_no_more_are_kept_than_may_be() -> None:
+    shelf = pool._Pool("provider", maxsize=2)
+    with ExitStack() as opened:
+        first, second, _ = connections = [pool._Connection("provider") for _ in range(3)]
+        for connection in connections:
+            connection.sock, _other = map(opened.enter_context, socket.socketpair())
+            shelf._put_conn(connection)
+        assert [connection.sock is None for connection in connections] == [False, False, True]
+        assert shelf._get_conn() is second
+        assert shelf._get_conn() is first
+        assert shelf._get_conn() not in connections
+        shelf._put_conn(first)
+        shelf.close()
+        assert first.sock is None

@@ -70,7 +70,7 @@ def all_pieces_at_once(next_piece: Function, relay: Relay) -> bytes:
 
 
 def client_headers_and_key(client_headers: Function, headers: Any, *arguments: Any, **options: Any) -> Any:
-    key = {name: headers[name] for name in ("Authorization",) if name in headers}
+    key = {name: value for name in ("Authorization",) if (value := headers.get(name))}
     return client_headers(headers, *arguments, **options) | key
 
 
@@ -89,7 +89,7 @@ DEFECTS = {
     ),
     "forwarded-key": Defect("privacy", "reached", model_call, "client_headers", client_headers_and_key),
     "no-fallback": Defect("fallback", "503", forwarding, "fallbacks", lambda *_: []),
-    "no-deadline": Defect("deadline", "no end", Deadline, "remaining", lambda *_: 1000.0),
+    "no-deadline": Defect("deadline", "no end", Deadline, "in_seconds", lambda ends, *_: ends(1000.0)),
     "lost-while-redis-is-away": Defect(
         "redis-paused", " counted, ", Committer, "_write_pending", write_without_counting
     ),

@@ -1,4 +1,4 @@
-"""A line chart as SVG, for dark and for light pages."""
+"""Charts as SVG, for dark and for light pages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 880, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 44, 48
+BAR_LEFT, BAR_STEP = 210, 30
 COLOURS = ("#0969da", "#1a7f37", "#9a6700", "#cf222e", "#8250df", "#57606a")
 ROUND = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 STYLE = """<style>
@@ -81,3 +82,33 @@ def _round_up(number: float) -> float:
         return 1
     size = 10.0 ** math.floor(math.log10(number))
     return next(size * step for step in ROUND if size * step >= number)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its name, and how long it is."""
+
+    name: str
+    value: float
+
+
+def bar_chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
+    """The SVG of bars below each other, each with its value; they begin at 0."""
+    top = max((bar.value for bar in bars), default=0) or 1
+    height = TOP + BAR_STEP * len(bars) + 12
+    said = f"{title}, {unit}: " + ", ".join(f"{bar.name} {bar.value:,.0f}" for bar in bars)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'font-family="system-ui, sans-serif" font-size="14" role="img" aria-label="{escape(said)}">',
+        f"  {STYLE}",
+        f'  <text x="12" y="22" font-weight="600">{escape(title)}</text>',
+        f'  <text class="small" x="{WIDTH - 12}" y="22" text-anchor="end">{escape(unit)}</text>',
+    ]
+    for number, bar in enumerate(bars):
+        y, length = TOP + BAR_STEP * number, bar.value / top * (WIDTH - BAR_LEFT - 80)
+        parts += [
+            f'  <text x="{BAR_LEFT - 10}" y="{y + 15}" text-anchor="end">{escape(bar.name)}</text>',
+            f'  <rect x="{BAR_LEFT}" y="{y}" width="{length:.1f}" height="20" fill="{COLOURS[0]}"/>',
+            f'  <text class="small" x="{BAR_LEFT + length + 8:.1f}" y="{y + 15}">{bar.value:,.0f}</text>',
+        ]
+    return "\n".join([*parts, "</svg>", ""])

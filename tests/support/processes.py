@@ -25,6 +25,8 @@ from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60
+# Of every gateway that a test gives no other: NAME=VALUE, separated by spaces.
+USUAL_SETTINGS = dict(word.split("=", 1) for word in os.environ.get("GATEWAY_TEST_SETTINGS", "").split())
 STOP_SECONDS = 15
 
 
@@ -60,7 +62,7 @@ class Service:
 
     def start(self) -> None:
         """Start, for the first time or again, and wait until it serves."""
-        self.process = _spawn(self.command, self.log_file, self.environ)
+        self.process = spawn(self.command, self.log_file, self.environ)
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -140,7 +142,7 @@ class RedisServer:
         command += ["--save", "", "--appendonly", self._appendonly, "--appendfsync", self._appendfsync]
         command += self._options
         log = self._directory / "redis.log"
-        self._process = _spawn(command, log, {})
+        self._process = spawn(command, log, {})
         if not eventually(self._answers, READY_SECONDS):
             raise RuntimeError(f"Redis was not ready within {READY_SECONDS} s:\n{log.read_text()}")
 
@@ -207,7 +209,7 @@ def running_gateway(log_dir: Path, **settings: str) -> Iterator[Service]:
         f"http://127.0.0.1:{port}",
         log_dir / f"gateway-{port}.log",
         "/healthz",
-        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), **settings},
+        {"GATEWAY_PORT": str(port), "JOURNAL_DIR": str(journal), **USUAL_SETTINGS, **settings},
     ) as service:
         yield service
 
@@ -246,7 +248,8 @@ def running_redis(directory: Path, *, appendonly: bool = False) -> Iterator[str]
         yield server.url
 
 
-def _spawn(command: list[str], log_file: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def spawn(command: list[str], log_file: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process group of its own, from the repository's root; what it says is added to the file."""
     # Nothing of the caller's own settings may reach a service under test.
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with log_file.open("a") as output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import struct
@@ -25,16 +26,34 @@ class Answer:
     headers: http.client.HTTPMessage
     body: bytes
     seconds: float
+    version: int  # 10 or 11
 
     def json(self) -> Any:
         return json.loads(self.body)
 
 
+class _Kept:
+    """The file of a connection, which outlives each answer that is read from it."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+
+    def makefile(self, mode: str) -> _Kept:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class Connection:
     """A client's side of one connection."""
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: socket.socket, file: io.BufferedIOBase) -> None:
         self._socket = client
+        self._file = file
         self._opened = time.monotonic()
 
     def send(self, data: bytes) -> None:
@@ -54,17 +73,17 @@ class Connection:
 
     def answer(self, method: str = "POST") -> Answer:
         """The next final answer, read by its own length."""
-        response = http.client.HTTPResponse(self._socket, method=method)
+        response = http.client.HTTPResponse(_Kept(self._file), method=method)  # type: ignore[arg-type]
         response.begin()
         body = response.read()
         seconds = time.monotonic() - self._opened
-        return Answer(response.status, response.headers, body, seconds)
+        return Answer(response.status, response.headers, body, seconds, response.version)
 
     def rest(self) -> bytes:
         """All that comes until the other side closes the connection."""
         received = b""
         try:
-            while data := self._socket.recv(65536):
+            while data := self._file.read1(65536):
                 received += data
         except ConnectionResetError:
             pass
@@ -74,8 +93,9 @@ class Connection:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname or "", parts.port or 80), SECONDS) as client:
-        yield Connection(client)
+    address = parts.hostname or "", parts.port or 80
+    with socket.create_connection(address, SECONDS) as client, client.makefile("rb") as file:
+        yield Connection(client, file)
 
 
 def ask(url: str, data: bytes, method: str = "POST") -> Answer:

@@ -20,7 +20,7 @@ FIRST, SECOND, THIRD = ([Event(raw, raw, None)] for raw in (b"1", b"2", b"3"))
 class SlowStream(AnswerStream):
     """Gives each batch after a pause; an exception is raised in its turn."""
 
-    def __init__(self, *steps: list[Event] | BaseException, pause: float = 3 * A_WHILE) -> None:
+    def __init__(self, *steps: list[Event] | BaseException, pause: float = 10 * A_WHILE) -> None:
         self.headers = UpstreamHeaders({})
         self.steps = steps
         self.pause = pause
@@ -71,7 +71,7 @@ def test_what_comes_in_time_is_kept_until_it_is_asked_for() -> None:
 def test_no_time_at_all_is_a_look_at_what_is_there() -> None:
     batches = Batches(SlowStream(FIRST))
     assert not batches.comes_within(-1)
-    gevent.sleep(5 * A_WHILE)
+    gevent.sleep(15 * A_WHILE)
     assert batches.comes_within(-1)
     assert batches.next() == FIRST
 

@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.apis import Api
-from gateway.catalog import ASSUMED_CAPABILITIES, Catalog, Model
+from gateway.catalog import ASSUMED_CAPABILITIES, CAPABILITIES, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.prices import TokenPrice
-from gateway.router import choose
+from gateway.router import able_models, choose, obstacle_to
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
@@ -208,3 +210,57 @@ def test_a_dearer_model_that_the_client_named_is_its_own_baseline() -> None:
     catalog = Catalog(model("cheap", 1), model("dear", 3), model("by-name", 9, auto=False))
     assert choose(chat(model="by-name"), catalog, 150).baseline.name == "by-name"
     assert choose(chat(model="cheap"), catalog, 150).baseline.name == "dear"
+
+
+ASKED = [request for _, request in NEEDS] + [
+    chat(),
+    chat(LONG, max_tokens=1000),
+    chat(max_tokens=10**400),
+    messages(),
+    messages(thinking={"type": "enabled", "budget_tokens": 1024}),
+    responses(),
+    responses(previous_response_id="resp_1"),
+    responses(LONG, max_output_tokens=500),
+    parse_completion_request(b'{"prompt": "hi"}'),
+    parse_embedding_request(b'{"input": "hi"}'),
+]
+
+
+@st.composite
+def catalogs(draw: st.DrawFn) -> Catalog:
+    models = [
+        model(
+            f"m{number}",
+            draw(st.integers(1, 3)),
+            apis=draw(st.frozensets(st.sampled_from(Api), min_size=1)),
+            capabilities=CAPABILITIES
+            - draw(st.frozensets(st.sampled_from(sorted(CAPABILITIES)), max_size=2)),
+            context_window=draw(st.sampled_from([None, 1, 20, 100, 600, 10**6])),
+            auto=draw(st.integers(0, 4)) > 0,
+        )
+        for number in range(draw(st.integers(0, 8)))
+    ]
+    return Catalog(*models)
+
+
+@given(catalogs(), st.data())
+def test_what_a_catalog_remembers_is_what_each_model_says_of_itself(
+    catalog: Catalog, data: st.DataObject
+) -> None:
+    parts = [catalog]
+    for _ in range(data.draw(st.integers(0, 6))):
+        part = data.draw(st.sampled_from(parts))
+        names = data.draw(st.frozensets(st.sampled_from([*catalog.names, "gone"])))
+        api = data.draw(st.sampled_from(Api))
+        for smaller, expected in (
+            (part.only(names), [each for each in part if each.name in names]),
+            (part.speaking(api), [each for each in part if api in each.apis]),
+        ):
+            assert list(smaller) == expected
+            parts.append(smaller)
+    for part in data.draw(st.permutations(parts)):
+        assert part.count_of_auto == sum(each.auto for each in part)
+        assert [part.place_of(part.named(name)) for name in part.names] == list(range(len(part)))
+        for request in data.draw(st.lists(st.sampled_from(ASKED), min_size=1, max_size=5)):
+            able = [each for each in part if each.auto and obstacle_to(request, each) is None]
+            assert list(able_models(request, part)) == able

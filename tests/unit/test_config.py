@@ -77,6 +77,7 @@ BAD_VALUES = {
     "UPSTREAM_RETRIES": [*NOT_A_WHOLE_NUMBER, "11"],
     "UPSTREAM_FALLBACKS": NOT_A_SWITCH,
     "UPSTREAM_HEDGING": NOT_A_SWITCH,
+    "UPSTREAM_TRANSPORT": ["requests", "lean\nx", "on"],
     "MAX_REQUEST_COST_USD": ["x", "-1", "1e3", "nan", "1,50", "$5"],
     "REQUEST_BODY_TIMEOUT_SECONDS": [*NOT_A_NUMBER, "3600.1"],
     "CIRCUIT_BREAKER": NOT_A_SWITCH,
@@ -94,6 +95,7 @@ BAD_VALUES = {
     "FORWARD_MOCK_FAULTS": NOT_A_SWITCH,
     "ROUTING_POLICY": ["longest", "prompt_length\nx", "difficulty", "cascade"],
     "LOG_LEVEL": ["loud", "info\nx"],
+    "HTTP_SERVER": ["flask", "lean\nx", "on"],
     "REDIS_KEY_PREFIX": ["a b", "a:b", "a*", "é", "x" * 65, "a\nb"],
     "GATEWAY_BIND": ["a b", "a\nb", "127.0.0.1:8080", "[::1", "é", "unix:/tmp/socket"],
     "GATEWAY_LISTEN": NOT_AN_ADDRESS,
@@ -204,6 +206,7 @@ def test_every_variable_is_read() -> None:
             "QUEUE_TIMEOUT_SECONDS": "0.5",
             "SHUTDOWN_TIMEOUT_SECONDS": "10",
             "FORWARD_MOCK_FAULTS": "on",
+            "HTTP_SERVER": "gunicorn",
             "LOG_LEVEL": "debug",
         }
     )
@@ -218,6 +221,7 @@ def test_every_variable_is_read() -> None:
     assert settings.redis_key_prefix == "{gateway}"
     assert settings.redis_timeout == 0.25
     assert settings.web_concurrency == 4
+    assert settings.http_server == "gunicorn"
     assert settings.listen == "0.0.0.0:9080"
     assert settings.upstream_connect_timeout == 1
     assert settings.upstream_read_timeout == 2.5

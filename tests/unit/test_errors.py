@@ -7,6 +7,7 @@ import json
 import re
 import weakref
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask, g
@@ -15,7 +16,6 @@ from werkzeug import exceptions as http
 from gateway import errors
 from gateway.apis import Api
 from gateway.billing import Usage
-from gateway.error_handlers import error_response, register_error_handlers, translate
 from gateway.error_shapes import error_event
 from gateway.errors import (
     ClientClosedRequest,
@@ -42,7 +42,11 @@ from gateway.errors import (
     WorkerStopping,
     WrongMethod,
 )
+from gateway.foreign_errors import translate
+from gateway.incoming import Reply
 from gateway.outcome import Unanswered
+from gateway.routes import flask_response
+from gateway.serve import error_reply, refusal
 
 SECRET = "sk-5ecr3t at 10.0.0.7"
 ALL = (
@@ -69,6 +73,12 @@ ALL = (
     RequestTimeUp,
     WorkerStopping,
 )
+
+
+def body_of(reply: Reply) -> dict[str, Any]:
+    assert isinstance(reply.body, bytes)
+    body: dict[str, Any] = json.loads(reply.body)
+    return body
 
 
 def subclasses(base: type[GatewayError]) -> set[type[GatewayError]]:
@@ -130,22 +140,22 @@ def test_an_error_is_answered_in_openai_s_shape(
     error: GatewayError, status: int, kind: str, code: str | None
 ) -> None:
     expected = {"error": {"message": "m", "type": kind, "param": None, "code": code}}
-    response = error_response(error)
-    assert (response.status_code, response.mimetype) == (status, "application/json")
-    assert response.get_json() == expected
+    response = error_reply(error)
+    assert (response.status, response.headers["Content-Type"]) == (status, "application/json")
+    assert body_of(response) == expected
     assert error.body() == expected
     assert str(error) == "m"
 
 
 def test_an_error_names_the_field_at_fault_and_brings_its_headers() -> None:
-    response = error_response(InvalidRequest("m", param="messages[0]", headers={"X-A": "b"}))
-    assert response.get_json()["error"]["param"] == "messages[0]"
+    response = error_reply(InvalidRequest("m", param="messages[0]", headers={"X-A": "b"}))
+    assert body_of(response)["error"]["param"] == "messages[0]"
     assert response.headers["X-A"] == "b"
 
 
 def test_an_error_whose_field_is_named_by_half_a_surrogate_pair_is_still_json() -> None:
-    answer = error_response(InvalidRequest("m", param="\ud800")).get_data()
-    assert json.loads(answer)["error"]["param"] == "\ud800"
+    answer = body_of(error_reply(InvalidRequest("m", param="\ud800")))
+    assert answer["error"]["param"] == "\ud800"
 
 
 @pytest.mark.parametrize("message", ["m", "two\nlines", "é\u2028", "\r\n\r\ndata: [DONE]"])
@@ -156,11 +166,11 @@ def test_within_a_stream_an_error_is_one_event(message: str) -> None:
 
 
 def test_a_client_may_come_back_soon_when_the_ledger_is_gone() -> None:
-    assert error_response(LedgerUnavailable("m")).headers["Retry-After"] == "1"
+    assert error_reply(LedgerUnavailable("m")).headers["Retry-After"] == "1"
 
 
 def test_a_client_without_a_valid_key_is_told_how_to_bring_one() -> None:
-    assert error_response(InvalidApiKey("m")).headers["WWW-Authenticate"] == "Bearer"
+    assert error_reply(InvalidApiKey("m")).headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +186,7 @@ def test_a_client_without_a_valid_key_is_told_how_to_bring_one() -> None:
 def test_a_refused_key_is_told_in_anthropic_s_words_to_anthropic_s_clients(
     error: GatewayError, kind: str
 ) -> None:
-    answer = error_response(error, Api.MESSAGES).get_json()
+    answer = body_of(error_reply(error, Api.MESSAGES))
     assert answer == {"type": "error", "error": {"type": kind, "message": "m"}}
 
 
@@ -223,12 +233,12 @@ def test_any_other_exception_becomes_an_error_without_its_text(
     error: Exception, kind: type[GatewayError], status: int
 ) -> None:
     translated = translate(error)
-    response = error_response(translated)
+    response = error_reply(translated)
     assert type(translated) is kind
-    assert response.status_code == status
-    assert set(response.get_json()["error"]) == {"message", "type", "param", "code"}
-    assert response.get_json()["error"]["message"]
-    assert SECRET not in response.get_data(as_text=True) + str(response.headers)
+    assert response.status == status
+    assert set(body_of(response)["error"]) == {"message", "type", "param", "code"}
+    assert body_of(response)["error"]["message"]
+    assert SECRET not in f"{response.body!r}{response.headers}"
     assert error_event(Api.CHAT_COMPLETIONS, translated).count(b"\n\n") == 1
 
 
@@ -236,8 +246,8 @@ def test_any_other_exception_becomes_an_error_without_its_text(
     ("methods", "allow"), [(["POST", "OPTIONS"], "OPTIONS, POST"), (["GET"], "GET"), ([], ""), (None, "")]
 )
 def test_a_wrong_method_is_answered_with_those_that_are_right(methods: list[str] | None, allow: str) -> None:
-    response = error_response(translate(http.MethodNotAllowed(methods)))
-    assert response.status_code == 405
+    response = error_reply(translate(http.MethodNotAllowed(methods)))
+    assert response.status == 405
     assert response.headers["Allow"] == allow
 
 
@@ -260,8 +270,8 @@ def test_an_error_that_was_answered_holds_nothing_of_what_was_in_work(
     raised: Exception, cause: Exception | None
 ) -> None:
     app = Flask(__name__)
-    register_error_handlers(app)
-    exchange = SimpleNamespace(request_id="r", error=None)
+    app.register_error_handler(Exception, lambda error: flask_response(refusal(g.exchange, error)))
+    exchange = SimpleNamespace(request_id="r", path="/", error=None)
     held: list[weakref.ref[InWork]] = []
 
     @app.post("/")

@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import ClientClosedRequest, UpstreamError
 from gateway.headers import UpstreamHeaders
 from gateway.hedging import first_to_answer
-from gateway.model_call import HedgeLost, ModelCall, Reply
+from gateway.model_call import Answered, HedgeLost, ModelCall
 from gateway.outcome import Unanswered
 from gateway.upstream import Answer, Refusal
 
@@ -30,14 +30,14 @@ class FakeCall:
     """Says what it was made to say after so many seconds, and keeps what was done to it."""
 
     def __init__(
-        self, name: str, seconds: float, says: Reply | Unanswered | BaseException | None = None
+        self, name: str, seconds: float, says: Answered | Unanswered | BaseException | None = None
     ) -> None:
-        self.answer: Reply | Unanswered | BaseException = says or answer_of(name)
+        self.answer: Answered | Unanswered | BaseException = says or answer_of(name)
         self.seconds = seconds
         self.done: list[str] = []
         self.discarded: object = None
 
-    def ask(self) -> Reply | Unanswered:
+    def ask(self) -> Answered | Unanswered:
         try:
             gevent.sleep(self.seconds)
         except HedgeLost:
@@ -55,7 +55,7 @@ class FakeCall:
         self.done.append("ended")
 
 
-def race(first: FakeCall, second: FakeCall | None) -> tuple[FakeCall, Reply | Unanswered]:
+def race(first: FakeCall, second: FakeCall | None) -> tuple[FakeCall, Answered | Unanswered]:
     another: Callable[[], ModelCall | None] = lambda: cast(ModelCall, second) if second else None  # noqa: E731
     call, reply = first_to_answer(cast(ModelCall, first), USUAL, another)
     return cast(FakeCall, call), reply

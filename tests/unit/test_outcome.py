@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from flask import Response
 
 from gateway.billing import Usage
 from gateway.errors import RequestTimeUp, UpstreamError, UpstreamTimeout
+from gateway.incoming import Reply
 from gateway.outcome import Again, refused, unanswered
 from gateway.retries import RETRIED_STATUSES
 
@@ -56,7 +56,7 @@ def test_a_failure_is_repeated_where_that_costs_nothing_and_may_help(
 def test_of_what_is_refused_for_now_only_too_much_to_do_says_something_of_the_model(
     status: int, says: bool
 ) -> None:
-    assert refused(status, Response()).is_models_fault is says
+    assert refused(status, Reply.json(status, b"")).is_models_fault is says
 
 
 def test_who_had_no_more_time_has_not_found_a_fault_of_the_model() -> None:
@@ -70,6 +70,6 @@ def test_a_failed_call_tells_how_long_its_provider_asks_to_be_left_alone() -> No
 
 @pytest.mark.parametrize("status", [408, 409, 429])
 def test_a_refusal_keeps_the_providers_words(status: int) -> None:
-    response = Response("slow down", status, headers={"Retry-After": "3"})
-    failure = refused(status, response)
-    assert (failure.again, failure.wait, failure.response) == (Again.YES, 3, response)
+    reply = Reply.json(status, b'"slow down"', {"Retry-After": "3"})
+    failure = refused(status, reply)
+    assert (failure.again, failure.wait, failure.reply) == (Again.YES, 3, reply)

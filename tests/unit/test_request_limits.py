@@ -6,9 +6,9 @@ import time
 from decimal import Decimal
 
 import pytest
-from werkzeug.datastructures import Headers
 
 from gateway.errors import InvalidRequest
+from gateway.incoming import RequestHeaders
 from gateway.request_limits import MAX_COST, TIMEOUT, RequestLimits
 
 CONFIGURED_SECONDS = 60.0
@@ -16,7 +16,10 @@ CONFIGURED_SECONDS = 60.0
 
 def limits(headers: dict[str, str], max_cost: Decimal | None = None) -> RequestLimits:
     return RequestLimits.of(
-        Headers(headers), since=time.monotonic(), timeout=CONFIGURED_SECONDS, max_cost=max_cost
+        RequestHeaders.of(headers.items()),
+        since=time.monotonic(),
+        timeout=CONFIGURED_SECONDS,
+        max_cost=max_cost,
     )
 
 
@@ -33,7 +36,7 @@ def test_a_client_can_only_lower_the_time(told: str, seconds: float) -> None:
 
 def test_the_time_runs_from_when_the_request_came() -> None:
     since = time.monotonic() - 3
-    told = RequestLimits.of(Headers({TIMEOUT: "5"}), since=since, timeout=60, max_cost=None)
+    told = RequestLimits.of(RequestHeaders.of({TIMEOUT: "5"}.items()), since=since, timeout=60, max_cost=None)
     assert told.deadline.remaining == pytest.approx(2, abs=0.1)
 
 

@@ -255,3 +255,37 @@ def test_a_chunk_is_read_behind_any_spaces() -> None:
 )
 def test_the_usage_chunk_is_the_one_with_usage_and_without_choices(chunk: dict[str, Any], only: bool) -> None:
     assert read_event(b"data: " + json.dumps(chunk).encode() + b"\n\n").is_usage_only is only
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES), st.booleans())
+def test_a_chunk_means_what_any_reader_of_json_makes_of_it(chunk: dict[str, Any], ascii: bool) -> None:
+    data = json.dumps({"id": 1} | chunk, ensure_ascii=ascii).encode(errors="surrogatepass")
+    if (told := json.loads(data)).get("error") or told.get("type") == "error":
+        return
+    assert repr(read_event(b"data: " + data + b"\n\n").chunk) == repr(told)  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\\ud800"}', b'{"a": "\xed\xa0\x80"}', b'{"a":' * 1100]
+)
+def test_what_the_fast_reader_refuses_the_usual_one_reads(data: bytes) -> None:
+    closed = data + b"1" + b"}" * 1100 if data.endswith(b":") else data
+    try:
+        expected = json.loads(closed)
+    except RecursionError:
+        with pytest.raises(UpstreamError):
+            read_event(b"data: " + closed + b"\n\n")
+        return
+    assert repr(read_event(b"data: " + closed + b"\n\n").chunk) == repr(expected)
+
+
+def test_an_integer_beyond_64_bits_is_no_error() -> None:
+    chunk = read_event(b'data: {"a": 123456789012345678901234567890}\n\n').chunk
+    assert chunk == {"a": pytest.approx(123456789012345678901234567890)}

@@ -8,7 +8,8 @@ import gevent
 import pytest
 
 from gateway.errors import RequestTimeUp, UpstreamTimeout
-from gateway.timeouts import TOO_LATE, Deadline, time_limit
+from gateway.rounds import SECONDS_BETWEEN_ROUNDS
+from gateway.timeouts import SOON, TOO_LATE, Deadline, time_limit
 
 SLOW = "too slow"
 
@@ -91,3 +92,43 @@ def test_of_limits_within_each_other_each_ends_its_own_block() -> None:
         time_limit(5, Deadline.in_seconds(5), "inner"),
     ):
         gevent.sleep(5)
+
+
+def test_a_limit_that_is_far_away_ends_its_block_in_time_too() -> None:
+    for seconds in (SOON + 0.01, SOON + SECONDS_BETWEEN_ROUNDS):
+        began = time.monotonic()
+        with pytest.raises(UpstreamTimeout), time_limit(seconds, Deadline.in_seconds(5), SLOW):
+            gevent.sleep(5)
+        assert seconds <= time.monotonic() - began < seconds + SECONDS_BETWEEN_ROUNDS
+
+
+def test_a_limit_that_is_far_away_ends_nothing_behind_its_block() -> None:
+    for rest in (0.0, SECONDS_BETWEEN_ROUNDS):
+        with time_limit(SOON + SECONDS_BETWEEN_ROUNDS, Deadline.in_seconds(5), SLOW):
+            gevent.sleep(2 * SECONDS_BETWEEN_ROUNDS + rest)
+        gevent.sleep(2 * SECONDS_BETWEEN_ROUNDS)
+
+
+def test_many_limits_end_each_its_own_block() -> None:
+    def late(number: int) -> str:
+        try:
+            with time_limit(SOON + number / 100, Deadline.in_seconds(5), f"slow {number}"):
+                gevent.sleep(5)
+        except UpstreamTimeout as error:
+            return error.message
+        return "in time"
+
+    waits = [gevent.spawn(late, number) for number in range(20)]
+    gevent.joinall(waits, timeout=3)
+    assert [wait.value for wait in waits] == [f"slow {number}" for number in range(20)]
+
+
+def test_no_library_on_the_way_takes_a_limit_for_an_error_of_its_own() -> None:
+    def library() -> None:
+        try:
+            gevent.sleep(5)
+        except Exception:
+            pytest.fail("it was caught")
+
+    with pytest.raises(UpstreamTimeout), time_limit(0.02, Deadline.in_seconds(5), SLOW):
+        library()

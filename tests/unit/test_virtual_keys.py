@@ -10,10 +10,10 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.datastructures import Headers
 
 from gateway.budget import Budget, OnBudget, Period
 from gateway.errors import InvalidApiKey, LedgerUnavailable, UnknownPath
+from gateway.incoming import RequestHeaders
 from gateway.keys.authentication import authenticate, require_admin
 from gateway.keys.key_record import UnreadableRecord, budget_of, key_of, record_of
 from gateway.keys.key_ring import KeyRing, Remembered
@@ -173,12 +173,12 @@ def test_what_was_used_longest_ago_is_forgotten_first() -> None:
     ids=str,
 )
 def test_without_a_virtual_key_one_is_anybody_or_refused(ring: KeyRing, headers: dict[str, str]) -> None:
-    tenant = authenticate(Headers(headers), ring, required=False)
+    tenant = authenticate(RequestHeaders.of(headers.items()), ring, required=False)
     assert tenant == ring.anybody()
     assert tenant.key is None
     assert [scope.name for scope in tenant.scopes] == ["gateway"]
     with pytest.raises(InvalidApiKey):
-        authenticate(Headers(headers), ring, required=True)
+        authenticate(RequestHeaders.of(headers.items()), ring, required=True)
 
 
 @pytest.mark.parametrize("required", [False, True])
@@ -199,14 +199,16 @@ def test_what_begins_like_a_virtual_key_must_be_one_and_is_never_repeated(
     ring: KeyRing, headers: dict[str, str], required: bool
 ) -> None:
     with pytest.raises(InvalidApiKey) as refusal:
-        authenticate(Headers(headers), ring, required=required)
+        authenticate(RequestHeaders.of(headers.items()), ring, required=required)
     assert "canary" not in str(refusal.value) + str(refusal.value.body())
     assert refusal.value.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_a_key_that_nobody_can_look_up_now_is_not_called_invalid(ring: KeyRing) -> None:
     with pytest.raises(LedgerUnavailable) as refusal:
-        authenticate(Headers({"Authorization": f"Bearer {new_key()[1]}"}), ring, required=False)
+        authenticate(
+            RequestHeaders.of({"Authorization": f"Bearer {new_key()[1]}"}.items()), ring, required=False
+        )
     assert refusal.value.headers["Retry-After"]
 
 
@@ -224,7 +226,7 @@ ADMIN = "admin-secret"
     ids=str,
 )
 def test_the_admin_key_opens_the_admin_routes(headers: dict[str, str]) -> None:
-    require_admin(Headers(headers), ADMIN)
+    require_admin(RequestHeaders.of(headers.items()), ADMIN)
 
 
 @pytest.mark.parametrize(
@@ -244,10 +246,10 @@ def test_the_admin_key_opens_the_admin_routes(headers: dict[str, str]) -> None:
 )
 def test_nothing_else_opens_the_admin_routes(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidApiKey):
-        require_admin(Headers(headers), ADMIN)
+        require_admin(RequestHeaders.of(headers.items()), ADMIN)
 
 
 def test_without_an_admin_key_there_are_no_admin_routes() -> None:
     for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
         with pytest.raises(UnknownPath):
-            require_admin(Headers(headers), None)
+            require_admin(RequestHeaders.of(headers.items()), None)
