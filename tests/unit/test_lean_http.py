@@ -254,7 +254,10 @@ def test_no_byte_of_a_body_that_nobody_read_is_taken_for_a_request(length: int, 
     head = LINE + b"\r\nHost: x\r\nConnection: %b\r\nContent-Length: %d\r\n\r\n" % (wish.encode(), length)
     with connection(answer) as (lean, client):
         serving = gevent.spawn(lean.serve)
-        client.sendall(head + body + b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        client.sendall(head)
+        gevent.sleep(0.01)  # it is answered before its body comes
+        client.settimeout(5)
+        client.sendall(body + b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
         serving.join(5)
     assert paths == ([CHAT, "/v1/messages"] if wish == "keep-alive" else [CHAT])
