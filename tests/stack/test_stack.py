@@ -135,7 +135,7 @@ def test_the_readmes_inspection_shows_the_counters(fresh: Compose) -> None:
     assert "\n0.000005\n" in shown
     assert '"calls": 1' in shown
     assert 'llm_gateway_degraded{reason="ledger_unavailable"} 0.0\n' in shown
-    assert '"message": "request"' in shown
+    assert '"message":"request"' in shown
 
 
 def test_counters_survive_restarts_and_a_new_stack_but_not_the_loss_of_the_volume(fresh: Compose) -> None:
