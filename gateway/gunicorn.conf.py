@@ -52,11 +52,9 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Have each worker watch the models file and the keys, and look after the ledger."""
-    # What is there for good is not looked at again, and the rest seldom: a request leaves no cycles behind,
-    # unless it fails, and looking for them took 6 % of the time.
+    # What is there for good is not looked at again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
     from gunicorn.http.unreader import SocketUnreader
 
