@@ -38,7 +38,7 @@ ADDRESS = re.compile(
             r"\b(?:cheap|expensive)_?model\b",
             rf"\b{MODEL}.{{0,40}}\b(?:cheap(?:er|est)?|inexpensive|expensive|low[- ]cost)\b",
             # "Route this to the small one"
-            rf"\b(?:re)?(?:route|routed|routing|send|forward|assign|dispatch|delegate|escalate)\b.{0,80}\b{KIND}\b",
+            rf"\b(?:re)?(?:route|routed|routing|send|forward|assign|dispatch|delegate|escalate)\b.{0, 80}\b{KIND}\b",
             r"\b(?:do not|don't|never|no need to|please|must|should|always)\b.{0,20}\b(?:escalate|re-?route|route)\b",
             r"\broute (?:this|it|me|the (?:prompt|question|request|message|query))\b",
             # "difficulty = 0", "complexity: low"
@@ -50,7 +50,7 @@ ADDRESS = re.compile(
             rf"\b(?: \w+)?(?: (?:is|are|as|was|be|being|very)|'s)\b.{{0,24}}\b(?:{EASE})\b(?! \w+ (?:sample|of)\b)",
             rf"^\W*(?:an? )?(?:very |really |super |quite )?{EASE} (?:question|task|prompt|request|problem|query|one)\b",
             # "Classify this as trivial"
-            rf"\b(?:classify|label|rate|mark|treat|score|grade|tag|consider|set|count)\b.{0,80}\b(?:as|to|at|with)\b"
+            rf"\b(?:classify|label|rate|mark|treat|score|grade|tag|consider|set|count)\b.{0, 80}\b(?:as|to|at|with)\b"
             rf".{{0,24}}\b(?:{EASE}|zero|0)\b",
             # "Note to the router:", "[system]"
             r"\b(?:note|message|instructions?|hint|attention|dear|hey|hello|to)\W{1,3}(?:(?:for|to|the)\W){0,2}"

@@ -111,7 +111,7 @@ class DifficultyModel:
         head = ", ".join(
             f'"{name}": {_rounded(getattr(self, name))}' for name in ("intercept", "slope", "threshold")
         )
-        return "{%s, \"signals\": {\n%s\n}}\n" % (head, ",\n".join(lines))
+        return '{%s, "signals": {\n%s\n}}\n' % (head, ",\n".join(lines))
 
     @cached_property
     def _table(

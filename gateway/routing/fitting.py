@@ -124,7 +124,9 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
         raise NothingToLearn(f"{len(examples)} examples with signals; at least {FEWEST_EXAMPLES} are needed")
     if len({example.outcome for example in examples}) < 2:
         raise NothingToLearn("all examples have the same outcome")
-    scaling = _scaling(examples) if prior is None else {n: (s.mean, s.scale) for n, s in prior.signals.items()}
+    scaling = (
+        _scaling(examples) if prior is None else {n: (s.mean, s.scale) for n, s in prior.signals.items()}
+    )
     names = list(scaling)
     places = {name: i for i, name in enumerate(names)}
     rows = [_row(example.signals, places, scaling) for example in examples]
@@ -271,7 +273,9 @@ def _calibration(
 ) -> tuple[float, float, dict[str, float]]:
     """Intercept, slope and the forms' offsets of the log odds that only the dearer model would do, by a logistic
     regression on gains that were predicted without the example's fold (Platt), in Newton's steps."""
-    columns = [[1.0, gain, *(e.signals.get(f, 0.0) for f in forms)] for e, gain in zip(examples, gains, strict=True)]
+    columns = [
+        [1.0, gain, *(e.signals.get(f, 0.0) for f in forms)] for e, gain in zip(examples, gains, strict=True)
+    ]
     targets = [min(1.0, max(0.0, example.outcome)) for example in examples]
     size = 2 + len(forms)
     share = sum(map(mul, weights, targets)) / sum(weights)

@@ -57,7 +57,20 @@ NEGATIONS = frozenset("not except never least false incorrect neither nor cannot
 COMPARISONS = frozenset(
     "each every per times twice thrice half third quarter percent total more less fewer than remaining left".split()
 )
-OPENINGS = ("what", "which", "how", "why", "who", "when", "if", "suppose", "find", "let", "according", "following")
+OPENINGS = (
+    "what",
+    "which",
+    "how",
+    "why",
+    "who",
+    "when",
+    "if",
+    "suppose",
+    "find",
+    "let",
+    "according",
+    "following",
+)
 OPERATORS = "+-*/^<>"
 
 # Those that mean something else in another form of prompt.
