@@ -22,7 +22,7 @@ LEAST_EVIDENCE = 1.0
 # Counted in addition to each topic's own words, spread as in all texts: what is rare proves little.
 PRIOR_WORDS = 20
 FEWEST_TEXTS = 6
-MOST_WORDS = 7000
+MOST_WORDS = 8000
 # Evidence adds up less than proportionally, as words of one text are not independent.
 DAMPING = 0.4
 LEAST_SHARE = 0.02
