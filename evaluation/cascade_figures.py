@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from evaluation.cascades import (
     Question,
@@ -24,8 +25,8 @@ from evaluation.metrics import Interval, interval, resamples
 
 STEPS = 20
 FILTERED = 0.2
-# How much a router's points may differ from the mix's cost before it is said to pay: rounding, no more.
-EQUAL = 1e-9
+# Of the expensive model's cost; less is not worth a second provider and a longer wait.
+WORTHWHILE = 0.05
 RULES: dict[str, Rule] = {
     "an answer is found": found,
     "in the form asked for": in_form,
@@ -38,7 +39,7 @@ Scoring = Callable[[Question], float]
 @dataclass(frozen=True)
 class Outcome:
     """What a rule gives. Quality and cost are parts of those of always asking the expensive model; `mix_cost`
-    is what the cheapest random mix of the triple's single models costs that has the same quality."""
+    is what the cheapest random mix of the triple's single models costs that is as good."""
 
     name: str
     quality: Interval
@@ -48,40 +49,53 @@ class Outcome:
     mix_cost: float
 
     @property
-    def pays(self) -> bool:
-        """Whether a random mix of the same models would cost more."""
-        return self.cost.value < self.mix_cost - EQUAL
+    def verdict(self) -> str:
+        """Whether it saves at least `WORTHWHILE` beside a mix that is as good."""
+        saved = self.mix_cost - self.cost.value
+        if saved >= WORTHWHILE:
+            return "yes"
+        return "hardly" if saved > 0 else "no"
 
 
 def single_models(questions: Sequence[Question], triple: Triple) -> dict[str, tuple[float, float]]:
     """(cost, quality) of always asking one model, each as a part of the expensive one's, by model."""
-    whole = run(expensive_only, questions, triple)
-    models = {
-        model: share_of(run(only(number), questions, triple), whole)
+    whole = totals(run(expensive_only, questions, triple))
+    cheap = {
+        model: parts(totals(run(only(number), questions, triple)), whole)
         for number, model in enumerate(triple.cheap)
     }
-    return models | {triple.expensive: (1.0, 1.0)}
+    return cheap | {triple.expensive: (1.0, 1.0)}
 
 
-def outcome_of(name: str, rule: Rule, questions: Sequence[Question], triple: Triple, times: int) -> Outcome:
-    """The rule's figures, with bootstrap intervals."""
-    served, whole = run(rule, questions, triple), run(expensive_only, questions, triple)
-    cost, quality = share_of(served, whole)
-    samples = [
-        share_of(served, whole, weights)
-        for weights in resamples([question.stem for question in questions], times)
-    ]
-    return Outcome(
-        name=name,
-        quality=interval(quality, [sample[1] for sample in samples]),
-        cost=interval(cost, [sample[0] for sample in samples]),
-        calls=sum(each.calls for each in served) / len(served),
-        escalated=sum(each.is_escalated for each in served) / len(served),
-        mix_cost=cheapest_mix(list(single_models(questions, triple).values()), quality),
-    )
+def outcomes_of(
+    rules: Mapping[str, Rule], questions: Sequence[Question], triple: Triple, times: int
+) -> list[Outcome]:
+    """The figures of each rule, all with the same bootstrap samples."""
+    whole = run(expensive_only, questions, triple)
+    served = {name: run(rule, questions, triple) for name, rule in rules.items()}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in rules}
+    for weights in resamples([question.stem for question in questions], times):
+        most = totals(whole, weights)
+        for name in rules:
+            samples[name].append(parts(totals(served[name], weights), most))
+    models = list(single_models(questions, triple).values())
+    found = []
+    for name, each in served.items():
+        cost, quality = parts(totals(each), totals(whole))
+        found.append(
+            Outcome(
+                name=name,
+                quality=interval(quality, [sample[1] for sample in samples[name]]),
+                cost=interval(cost, [sample[0] for sample in samples[name]]),
+                calls=sum(one.calls for one in each) / len(each),
+                escalated=sum(one.is_escalated for one in each) / len(each),
+                mix_cost=cheapest_mix(models, quality),
+            )
+        )
+    return found
 
 
-def filtered_rules(scores: dict[str, Scoring], questions: Sequence[Question]) -> dict[str, Rule]:
+def filtered_rules(scores: Mapping[str, Scoring], questions: Sequence[Question]) -> dict[str, Rule]:
     """Both rules of agreement, with the fifth of the questions that scores highest sent on at once."""
     return {
         f"{rule_name}, hardest {FILTERED:.0%} by {score_name} at once": hard_first(
@@ -103,26 +117,29 @@ def curve(
     rule: Rule, score: Scoring, questions: Sequence[Question], triple: Triple
 ) -> list[tuple[float, float]]:
     """(cost, quality) as the share that is sent to the expensive model at once goes from none to all."""
-    whole = run(expensive_only, questions, triple)
-    return [
-        share_of(
-            run(hard_first(rule, score, threshold_of(score, questions, step / STEPS)), questions, triple),
-            whole,
-        )
-        for step in range(STEPS + 1)
-    ]
+    whole, served = run(expensive_only, questions, triple), run(rule, questions, triple)
+    hardest_first = sorted(range(len(questions)), key=lambda row: -score(questions[row]))
+    most = totals(whole)
+    found = []
+    for step in range(STEPS + 1):
+        at_once = frozenset(hardest_first[: round(step / STEPS * len(questions))])
+        mixed = [whole[row] if row in at_once else served[row] for row in range(len(questions))]
+        found.append(parts(totals(mixed), most))
+    return found
 
 
-def share_of(
-    served: Sequence[Served], whole: Sequence[Served], weights: Sequence[int] | None = None
-) -> tuple[float, float]:
+def totals(served: Sequence[Served], weights: Sequence[int] | None = None) -> tuple[float, float]:
+    """(USD, right answers); with weights, as if every question were there so many times."""
+    costs = (each.cost for each in served)
+    right = (each.is_right for each in served)
+    if weights is None:
+        return sum(costs), sum(right)
+    return sum(map(mul, costs, weights)), sum(map(mul, right, weights))
+
+
+def parts(of: tuple[float, float], whole: tuple[float, float]) -> tuple[float, float]:
     """(cost, quality), each as a part of the other's."""
-    weights = weights or [1] * len(served)
-    cost = sum(weight * each.cost for weight, each in zip(weights, served, strict=True))
-    right = sum(weight * each.is_right for weight, each in zip(weights, served, strict=True))
-    dearest = sum(weight * each.cost for weight, each in zip(weights, whole, strict=True))
-    best = sum(weight * each.is_right for weight, each in zip(weights, whole, strict=True))
-    return cost / dearest, right / best
+    return of[0] / whole[0], of[1] / whole[1]
 
 
 def cheapest_mix(models: Sequence[tuple[float, float]], quality: float) -> float:

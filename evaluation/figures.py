@@ -10,11 +10,11 @@ from evaluation.data import Outcome
 from evaluation.metrics import (
     Interval,
     Ranking,
-    apgr_samples,
     calls_for,
     interval,
     mean,
     mean_samples,
+    paired_samples,
 )
 from evaluation.policies import Policy
 from evaluation.prices import LEAST_CHARACTERS, price_of
@@ -35,8 +35,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Figures:
-    """`by_cost` is the area over the share of the extra cost that is spent, where APGR has the share of calls:
-    .5 for a random order as well. `half` is what comes of sending half of the calls to the cheap model;
+    """`by_cost` is the area over the share of the extra cost that is spent, where APGR has that of calls: .5
+    for a random order as well. `half` is what comes of sending half of the calls to the cheap model;
     `samples` are the bootstrap's, and belong in pairs to those of other policies on the same benchmark."""
 
     policy: str
@@ -49,22 +49,31 @@ class Figures:
     samples: Sequence[float] = field(repr=False)
 
 
-def figures_of(policy: Policy, benchmark: str, outcomes: Sequence[Outcome], times: int) -> Figures:
-    """:raises NoGap: where the expensive model is not better on this benchmark"""
-    scores = policy.scores(outcomes)
-    ranking = Ranking(scores, [outcome.gain for outcome in outcomes])
-    curve = ranking.curve()
-    samples = apgr_samples(ranking, [outcome.stem for outcome in outcomes], times)
-    return Figures(
-        policy=policy.name,
-        benchmark=benchmark,
-        apgr=interval(ranking.apgr(), samples),
-        cpt50=calls_for(curve, 0.5),
-        cpt80=calls_for(curve, 0.8),
-        by_cost=area_by_cost(scores, outcomes),
-        half=points(scores, outcomes, [0.5])[0],
-        samples=samples,
-    )
+def figures_of(
+    policies: Sequence[Policy], benchmark: str, outcomes: Sequence[Outcome], times: int
+) -> dict[str, Figures]:
+    """Those of each policy, by its name, all with the same bootstrap samples.
+
+    :raises NoGap: where the expensive model is not better on this benchmark
+    """
+    gains = [outcome.gain for outcome in outcomes]
+    scores = [policy.scores(outcomes) for policy in policies]
+    rankings = [Ranking(each, gains) for each in scores]
+    samples = paired_samples(rankings, [outcome.stem for outcome in outcomes], times)
+    found = {}
+    for policy, own_scores, ranking, own_samples in zip(policies, scores, rankings, samples, strict=True):
+        curve = ranking.curve()
+        found[policy.name] = Figures(
+            policy=policy.name,
+            benchmark=benchmark,
+            apgr=interval(ranking.apgr(), own_samples),
+            cpt50=calls_for(curve, 0.5),
+            cpt80=calls_for(curve, 0.8),
+            by_cost=area_by_cost(own_scores, outcomes),
+            half=points(own_scores, outcomes, [0.5])[0],
+            samples=own_samples,
+        )
+    return found
 
 
 def macro(figures: Sequence[Figures]) -> Figures:

@@ -22,10 +22,10 @@ class Policy:
 
 
 def by_prompt(score: Callable[[str], float]) -> Scoring:
-    """Each prompt is scored once, however many pairs of models it was asked of."""
+    """Each prompt is scored once, however often it is asked for."""
+    known: dict[str, float] = {}
 
     def scores(outcomes: Sequence[Outcome]) -> list[float]:
-        known: dict[str, float] = {}
         for outcome in outcomes:
             if outcome.prompt not in known:
                 known[outcome.prompt] = score(outcome.prompt)
