@@ -51,7 +51,7 @@ def policy_blocks(times: int) -> tuple[dict[str, str], dict[str, str]]:
         model
         for outcomes in benchmarks.values()
         for pair in by_pair(outcomes)
-        for model in (pair.cheap.removeprefix("meta-"), pair.expensive.removeprefix("meta-"))
+        for model in (pair.cheap, pair.expensive)
     }
     blocks = {
         "policies": "\n\n".join([*tables, pair_table(pairs), f"![Quality over cost]({PICTURE})"]),

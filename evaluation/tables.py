@@ -116,7 +116,7 @@ def price_table(models: Sequence[str]) -> str:
     """USD per million tokens."""
     rows = [
         [model, f"{price_of(model).input:g}", f"{price_of(model).output:g}"]
-        for model in sorted({*MODELS, *models})
+        for model in sorted({model.removeprefix("meta-") for model in (*MODELS, *models)})
     ]
     return table(["USD per million tokens, September 2024", "input", "output"], rows)
 
