@@ -17,6 +17,8 @@ from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import Passage, passage
 from gateway.request_limits import MAX_COST
 from gateway.router import Route, choose
+from gateway.routing.policy import Policy
+from gateway.routing.routing import Routing
 from gateway.schema.base import ModelRequest
 from gateway.worst_case import WorstCase, worst_case
 
@@ -38,6 +40,7 @@ class Admissions:
         asked: ModelRequest,
         tenant: Tenant,
         catalog: Catalog,
+        routing: Routing,
         ledger: Ledger,
         settings: Settings,
         cache_shares: CacheShares,
@@ -45,6 +48,7 @@ class Admissions:
         self.asked = asked
         self.tenant = tenant
         self.catalog = catalog
+        self._routing = routing
         self._ledger = ledger
         self._settings = settings
         self._cache_shares = cache_shares
@@ -61,8 +65,8 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
-        threshold = self._settings.routing_threshold_chars
-        return find_way(self.asked, self.catalog, threshold, self._cache_shares, cheapest=cheapest)
+        policy = self._routing.policy_of(self.asked, self.tenant)
+        return find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
 
     def way_of(self, route: Route) -> Passage:
         """A new way to the model of `route`.
@@ -130,7 +134,7 @@ class Admissions:
 def find_way(
     asked: ModelRequest,
     catalog: Catalog,
-    threshold_chars: int,
+    policy: Policy,
     cache_shares: CacheShares | None = None,
     *,
     cheapest: bool = False,
@@ -140,7 +144,7 @@ def find_way(
 
     :raises GatewayError: where no model can answer
     """
-    route = choose(asked, catalog, threshold_chars, cheapest=cheapest)
+    route = choose(asked, catalog, policy, cheapest=cheapest)
     try:
         return route, passage(asked, route.model, cache_shares)
     except InvalidRequest as untranslatable:
@@ -148,7 +152,7 @@ def find_way(
         if len(speakers) == 0 or not catalog.leaves_choice(asked.model):
             raise
         try:
-            route = choose(asked, speakers, threshold_chars, cheapest=cheapest)
+            route = choose(asked, speakers, policy, cheapest=cheapest)
         except InvalidRequest:
             raise untranslatable from None
         return route, passage(asked, route.model, cache_shares)

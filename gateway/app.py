@@ -21,6 +21,7 @@ from gateway.ledger.names import Names
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
 from gateway.routes import flask_response, model_response, routes
+from gateway.routing.routing import Routing
 from gateway.serve import MODEL_ROUTES, begun, check_may_ask, finish, refusal
 from gateway.upstream import Upstream
 from gateway.wiring import Gateway
@@ -59,6 +60,7 @@ def create_app(
     app.extensions["gateway"] = Gateway(
         settings=settings,
         catalogs=CatalogWatch(settings),
+        routing=Routing.of(settings),
         ledger=ledger,
         upstream=upstream,
         key_store=key_store,

@@ -14,6 +14,7 @@ from gateway.apis import TRANSLATED, Api
 from gateway.errors import ModelNotAllowed, ModelNotFound
 from gateway.prices import TYPICAL_CALL, Price, usd_per_million_tokens
 from gateway.providers import ProviderHabits, habits_of
+from gateway.routing.policy import POLICIES
 from gateway.timeouts import USUAL, Timeouts
 
 AUTO = "auto"
@@ -24,6 +25,12 @@ ASSUMED_CAPABILITIES = CAPABILITIES - {"reasoning"}
 # How long the longest answer is taken to be where neither the model's limit nor its context window is known.
 ASSUMED_OUTPUT_TOKENS = 16_384
 MOST_PARTS = 1000
+
+
+def policy_named_by(name: str) -> str | None:
+    """The policy of `auto:POLICY`, None where the name of a model says none."""
+    auto, _, policy = name.partition(":")
+    return policy if auto == AUTO and policy in POLICIES else None
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,8 @@ class Catalog:
             return True
         if name in self._places or name in self._forbidden:
             return False
+        if policy_named_by(name) is not None:
+            return True
         return any(fnmatchcase(name, alias) for alias in self._auto_aliases)
 
     def named(self, name: str) -> Model:

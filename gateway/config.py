@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from gateway.budget import Budget, OnBudget
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
+from gateway.routing.policy import POLICIES
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
-POLICIES = ("prompt_length",)
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
 NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
 # Where the image has a place for it, and Docker Compose a volume.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.billing import MOST_TOKENS
 from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
+from gateway.routing.policy import Policy, Score
 from gateway.schema.base import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
@@ -17,19 +18,31 @@ IN_WORDS = {"json_schema": "answers by a JSON schema"}
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a policy made of a request: its score, the threshold that it was held against, and the model on
+    the other side of that."""
+
+    score: Score
+    threshold: float
+    other: Model
+
+
+@dataclass(frozen=True)
 class Route:
     """A decision, with the policy that took it and its reason in words without any of the prompt.
-    `baseline` is the dearest model that could have answered."""
+    `baseline` is the dearest model that could have answered; `verdict` is None where no policy was asked."""
 
     model: Model
     policy: str
     reason: str
     baseline: Model
+    verdict: Verdict | None = None
 
 
-def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, cheapest: bool = False) -> Route:
-    """The model that the client named, or else the one that the policy `prompt_length` chooses among those
-    that can answer. `cheapest` overrules that policy, to spare a budget.
+def choose(request: ModelRequest, catalog: Catalog, policy: Policy, *, cheapest: bool = False) -> Route:
+    """The model that the client named, or else the one that the policy chooses among those that can answer:
+    the dearest for a score above its threshold, else the cheapest. `cheapest` overrules it, for a
+    budget's sake.
 
     :raises ModelNotAllowed: when the client named a model outside of what the catalog is restricted to
     :raises ModelNotFound: when the client named a model that is not configured
@@ -47,13 +60,17 @@ def choose(request: ModelRequest, catalog: Catalog, threshold_chars: int, *, che
         raise ModelNotAllowed("This key may use no model that is configured.", param="model")
     if not able:
         raise _obstacle_to_all(request, [model for model in catalog if model.auto])
-    policy = "prompt_length"
-    model, reason = prompt_length(request.user_characters, able, threshold_chars)
+    few = (
+        ""
+        if len(able) == catalog.count_of_auto
+        else f"; {len(able)} of {catalog.count_of_auto} models can answer"
+    )
     if cheapest:
-        policy, model, reason = "budget", able[0], "the budget is nearly spent"
-    if len(able) < catalog.count_of_auto:
-        reason += f"; {len(able)} of {catalog.count_of_auto} models can answer"
-    return Route(model, policy, reason, able[-1])
+        return Route(able[0], "budget", f"the budget is nearly spent{few}", able[-1])
+    score, threshold = policy.score(request.features), policy.threshold
+    model, other = (able[-1], able[0]) if score.is_above(threshold) else (able[0], able[-1])
+    reason = policy.in_words(score, threshold) + few
+    return Route(model, policy.name, reason, able[-1], Verdict(score, threshold, other))
 
 
 def able_models(request: ModelRequest, catalog: Catalog) -> Sequence[Model]:
@@ -90,16 +107,9 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
         able = [model for model in able if (model.base_url, model.api_key) == home]
     reason = f"{route.reason}; fell back from {route.model.name}"
     return [
-        Route(model, route.policy, reason, max(model, route.baseline, key=models.index)) for model in able
+        replace(route, model=model, reason=reason, baseline=max(model, route.baseline, key=models.index))
+        for model in able
     ]
-
-
-def prompt_length(user_characters: int, models: Sequence[Model], threshold_chars: int) -> tuple[Model, str]:
-    """The first model up to and including the threshold, above it the last, and the reason; `models` go
-    from the cheapest to the dearest."""
-    if user_characters <= threshold_chars:
-        return models[0], f"{user_characters} characters, at most {threshold_chars}"
-    return models[-1], f"{user_characters} characters, more than {threshold_chars}"
 
 
 def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:

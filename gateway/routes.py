@@ -18,7 +18,6 @@ from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
 from gateway.headers import client_headers
 from gateway.incoming import Reply
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
-from gateway.router import choose
 from gateway.schema.messages import parse_messages_request
 from gateway.serve import MODEL_ROUTES, authenticated, limits_of, serve
 from gateway.stopping import service_stops
@@ -46,10 +45,11 @@ def flask_response(reply: Reply) -> Response:
 def count_tokens() -> Response:
     """The tokens of a Message's prompt: counted by the provider where it serves Messages, else estimated."""
     settings, catalog = gateway().settings, _catalog()
+    tenant = g.exchange.tenant
     limits = limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_messages_request)
     try:
-        route = choose(asked, catalog, settings.routing_threshold_chars)
+        route = gateway().routing.choose(asked, catalog, tenant)
     except ContextTooLong:  # which is what a client may want to know
         return jsonify({"input_tokens": asked.prompt_tokens})
     g.exchange.decision = route

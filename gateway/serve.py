@@ -58,7 +58,13 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
             exchange.slot = gateway.slots.take(patience=max(0.0, limits.deadline.remaining))
     try:
         admissions = Admissions(
-            asked, tenant, catalog, gateway.ledger, gateway.settings, gateway.cache_shares
+            asked,
+            tenant,
+            catalog,
+            gateway.routing,
+            gateway.ledger,
+            gateway.settings,
+            gateway.cache_shares,
         )
         return Forwarding(gateway, exchange, admissions, limits, incoming).answer()
     except BaseException:

@@ -18,6 +18,7 @@ from gateway.ledger.ledger import Ledger
 from gateway.orphans import Orphans
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
+from gateway.routing.routing import Routing
 from gateway.upstream import Upstream
 
 
@@ -27,6 +28,7 @@ class Gateway:
 
     settings: Settings
     catalogs: CatalogWatch
+    routing: Routing
     ledger: Ledger
     upstream: Upstream
     key_store: KeyStore

@@ -24,6 +24,7 @@ from gateway.ledger.connection import connect
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.names import Names
 from gateway.models_file import load_catalog
+from gateway.routing.policy import POLICIES
 
 REDIS_TIMEOUT_SECONDS = 5.0  # a person waits, and no request
 PAGE = 1000
@@ -68,6 +69,9 @@ def field_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--rpm", type=int, help="Requests per minute."),
             click.option("--tpm", type=int, help="Tokens per minute."),
             click.option("--models", multiple=True, metavar="A,B", help="The only models for this key."),
+            click.option(
+                "--policy", type=click.Choice(POLICIES), help="What chooses the model; else as set."
+            ),
             click.option("--expires", metavar="30d|TIME", help="As long from now, or a time in ISO 8601."),
         )
     ):
@@ -154,6 +158,7 @@ def revoke(ref: str, as_json: bool) -> None:
 @click.option("--no-rpm", is_flag=True, help="No limit of requests.")
 @click.option("--no-tpm", is_flag=True, help="No limit of tokens.")
 @click.option("--no-models", is_flag=True, help="All models are for it.")
+@click.option("--no-policy", is_flag=True, help="The usual policy chooses.")
 @click.option("--no-expires", is_flag=True, help="It does not expire.")
 @as_json_option
 @in_clear_words

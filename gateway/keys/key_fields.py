@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypedDict, TypeVar
 
 from gateway.budget import MOST_BUDGET_USD, Budget, OnBudget, Period
+from gateway.routing.policy import POLICIES
 
 LONGEST_NAME = 100
 MOST_PER_MINUTE = 10**12
@@ -17,7 +18,7 @@ FINEST_USD = Decimal("1e-12")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 DURATION = re.compile(rf"([1-9][0-9]{{0,8}})([{''.join(UNIT_SECONDS)}])")
 LAST_SECOND = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
-FIELDS = ("name", "owner", "budget_usd", "period", "on_budget", "rpm", "tpm", "models", "expires")
+FIELDS = ("name", "owner", "budget_usd", "period", "on_budget", "rpm", "tpm", "models", "policy", "expires")
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
@@ -33,6 +34,7 @@ class KeyFields(TypedDict, total=False):
     rpm: int | None
     tpm: int | None
     models: frozenset[str] | None
+    policy: str | None
     expires_at: int | None
 
 
@@ -78,6 +80,8 @@ def read_changes(
         fields["tpm"] = _optional(values["tpm"], lambda value: _positive("tpm", value))
     if "models" in values:
         fields["models"] = _optional(values["models"], lambda value: _models(value, models))
+    if "policy" in values:
+        fields["policy"] = _optional(values["policy"], _policy)
     if "expires" in values:
         fields["expires_at"] = _optional(values["expires"], lambda value: _expiry(value, now))
     return fields
@@ -155,6 +159,12 @@ def _models(value: object, models: Collection[str]) -> frozenset[str]:
         if name not in models:
             raise InvalidField("models", f"can hold only models that are configured: {', '.join(models)}")
     return frozenset(value)
+
+
+def _policy(value: object) -> str:
+    if not isinstance(value, str) or value not in POLICIES:
+        raise InvalidField("policy", f"must be one of: {', '.join(POLICIES)}")
+    return value
 
 
 def _expiry(value: object, now: float) -> int:

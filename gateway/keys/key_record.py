@@ -25,6 +25,7 @@ def record_of(key: VirtualKey) -> dict[str, str]:
         "rpm": key.rpm,
         "tpm": key.tpm,
         "models": None if key.models is None else ",".join(sorted(key.models)),
+        "policy": key.policy,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
     }
@@ -54,6 +55,7 @@ def key_of(key_id: str, record: Mapping[str, str]) -> VirtualKey:
             rpm=_integer(record, "rpm"),
             tpm=_integer(record, "tpm"),
             models=frozenset(record["models"].split(",")) if "models" in record else None,
+            policy=record.get("policy"),
             expires_at=_integer(record, "expires_at"),
             revoked_at=_integer(record, "revoked_at"),
         )

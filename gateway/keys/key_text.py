@@ -44,6 +44,7 @@ def key_text(view: dict[str, Any]) -> str:
         "requests per minute": view["rpm"],
         "tokens per minute": view["tpm"],
         "models": None if view["models"] is None else ", ".join(view["models"]),
+        "policy": view["policy"],
         "created": view["created_at"],
         "expires": view["expires_at"],
         "revoked": view["revoked_at"],

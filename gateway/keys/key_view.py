@@ -83,6 +83,7 @@ def _key_view(key: VirtualKey, usage: KeyUsage, state: BudgetState | None, now: 
         "rpm": key.rpm,
         "tpm": key.tpm,
         "models": None if key.models is None else sorted(key.models),
+        "policy": key.policy,
         "created_at": _time(key.created_at),
         "expires_at": _time(key.expires_at),
         "revoked_at": _time(key.revoked_at),

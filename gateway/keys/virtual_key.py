@@ -18,7 +18,8 @@ KEY = re.compile(rf"{PREFIX}({ID.pattern})-[A-Za-z0-9_-]{{43}}")
 @dataclass(frozen=True)
 class VirtualKey:
     """One key as it is stored: its secret only as a hash. Times are seconds since 1970, limits are per
-    minute; None stands for no limit. `models` are the names that it may use."""
+    minute; None stands for no limit. `models` are the names that it may use, `policy` what chooses among
+    them, None for the usual one."""
 
     id: str
     name: str
@@ -30,6 +31,7 @@ class VirtualKey:
     rpm: int | None = None
     tpm: int | None = None
     models: frozenset[str] | None = None
+    policy: str | None = None
     expires_at: int | None = None
     revoked_at: int | None = None
 

@@ -78,6 +78,7 @@ class KeyStore:
         rpm: int | None = None,
         tpm: int | None = None,
         models: frozenset[str] | None = None,
+        policy: str | None = None,
         expires_at: int | None = None,
     ) -> tuple[VirtualKey, str]:
         """A new key, and its text, which cannot be had again."""
@@ -94,6 +95,7 @@ class KeyStore:
                 rpm=rpm,
                 tpm=tpm,
                 models=models,
+                policy=policy,
                 expires_at=expires_at,
             )
             record = record_of(key)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from gateway.apis import Api
@@ -17,6 +18,7 @@ from gateway.billing import estimated_tokens
 from gateway.catalog import AUTO
 from gateway.errors import InvalidRequest
 from gateway.jsontext import JsonObject, NotJson, parse_object
+from gateway.routing.features import Features
 
 LEAST_THINKING_TOKENS = 1024  # that Anthropic's API takes as a budget
 
@@ -63,13 +65,23 @@ class ModelRequest(ABC):
 
     @property
     @abstractmethod
+    def user_texts(self) -> Sequence[str]:
+        """What the user wrote, the oldest first: no system text, and not what tools gave back."""
+
+    @cached_property
     def user_characters(self) -> int:
         """Unicode code points of the text that the user wrote."""
+        return sum(map(len, self.user_texts))
 
     @property
     @abstractmethod
     def prompt_tokens(self) -> int:
         """The likely tokens of the whole prompt."""
+
+    @cached_property
+    def features(self) -> Features:
+        """What a routing policy may know of it."""
+        return Features(self.user_characters, self.user_texts)
 
     @property
     def max_output_tokens(self) -> int | None:

@@ -38,14 +38,14 @@ class ChatRequest(ModelRequest):
         return messages
 
     @cached_property
-    def user_characters(self) -> int:
-        """Unicode code points of the text of all `user` messages."""
-        return sum(
-            len(text)
+    def user_texts(self) -> list[str]:
+        """The texts of all `user` messages."""
+        return [
+            text
             for message in self.messages
             if message["role"] == "user"
             for text in texts_of(message.get("content"))
-        )
+        ]
 
     @cached_property
     def prompt_tokens(self) -> int:

@@ -47,16 +47,16 @@ class MessagesRequest(ModelRequest):
         return messages
 
     @cached_property
-    def user_characters(self) -> int:
-        """Unicode code points of the text of all `user` messages. What tools gave back is not the user's,
-        although it comes in such messages."""
-        return sum(
-            len(block["text"])
+    def user_texts(self) -> list[str]:
+        """The texts of all `user` messages. What tools gave back is not the user's, although it comes in such
+        messages."""
+        return [
+            block["text"]
             for message in self.messages
             if message["role"] == "user"
             for block in _blocks_of(message["content"])
             if block["type"] == "text"
-        )
+        ]
 
     @cached_property
     def prompt_tokens(self) -> int:

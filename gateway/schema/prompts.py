@@ -29,9 +29,9 @@ class CompletionRequest(ModelRequest):
     limit_names: ClassVar[tuple[str, ...]] = ("max_tokens",)
     prompt_name: ClassVar[str] = "prompt"
 
-    @property
-    def user_characters(self) -> int:
-        return sum(len(prompt) for prompt in self._prompts if isinstance(prompt, str))
+    @cached_property
+    def user_texts(self) -> list[str]:
+        return [prompt for prompt in self._prompts if isinstance(prompt, str)]
 
     @cached_property
     def prompt_tokens(self) -> int:

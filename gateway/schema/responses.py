@@ -48,11 +48,9 @@ class ResponsesRequest(ModelRequest):
         return True
 
     @cached_property
-    def user_characters(self) -> int:
-        """Unicode code points of the text of all items of the role `user`."""
-        return sum(
-            len(text) for item in self._items if item.get("role") == "user" for text in _texts_of(item)
-        )
+    def user_texts(self) -> list[str]:
+        """The texts of all items of the role `user`."""
+        return [text for item in self._items if item.get("role") == "user" for text in _texts_of(item)]
 
     @cached_property
     def prompt_tokens(self) -> int:

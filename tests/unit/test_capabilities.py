@@ -15,6 +15,7 @@ from gateway.catalog import ASSUMED_CAPABILITIES, CAPABILITIES, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.prices import TokenPrice
 from gateway.router import able_models, choose, obstacle_to
+from gateway.routing.policy import PromptLength
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
@@ -81,7 +82,7 @@ def test_a_short_prompt_goes_past_a_cheap_model_that_cannot_answer_it(
     need: str, request_: ModelRequest
 ) -> None:
     catalog = Catalog(model("cheap", 1, capabilities=lacking(need)), model("middle", 2), model("dear", 3))
-    route = choose(request_, catalog, 150)
+    route = choose(request_, catalog, PromptLength(150))
     assert route.model.name == "middle"
     assert "2 of 3 models can answer" in route.reason
 
@@ -90,7 +91,10 @@ def test_a_short_prompt_goes_past_a_cheap_model_that_cannot_answer_it(
 def test_a_model_that_can_do_nothing_else_is_enough(need: str, request_: ModelRequest) -> None:
     assert request_.capabilities == {need}
     assert (
-        choose(request_, Catalog(model("only", 1, capabilities=frozenset({need}))), 150).model.name == "only"
+        choose(
+            request_, Catalog(model("only", 1, capabilities=frozenset({need}))), PromptLength(150)
+        ).model.name
+        == "only"
     )
 
 
@@ -99,7 +103,7 @@ def test_a_model_that_can_do_nothing_else_is_enough(need: str, request_: ModelRe
 def test_where_no_model_can_the_client_is_told_why(need: str, request_: ModelRequest, names: int) -> None:
     catalog = Catalog(*(model(f"m{i}", i, capabilities=lacking(need)) for i in range(names)))
     with pytest.raises(InvalidRequest, match="lacks what this request needs") as refused:
-        choose(request_, catalog, 150)
+        choose(request_, catalog, PromptLength(150))
     assert need.replace("json_schema", "JSON schema") in refused.value.message
     assert (refused.value.status, refused.value.type) == (400, "invalid_request_error")
 
@@ -108,16 +112,19 @@ def test_a_model_that_the_client_names_is_held_to_the_same() -> None:
     catalog = Catalog(model("cheap", 1, capabilities=lacking("tools")), model("dear", 3))
     tools = [{"type": "function", "function": {"name": "f"}}]
     with pytest.raises(InvalidRequest, match="cheap lacks") as refused:
-        choose(chat(model="cheap", tools=tools), catalog, 150)
+        choose(chat(model="cheap", tools=tools), catalog, PromptLength(150))
     assert refused.value.param == "tools"
-    assert choose(chat(model="dear", tools=tools), catalog, 150).model.name == "dear"
+    assert choose(chat(model="dear", tools=tools), catalog, PromptLength(150)).model.name == "dear"
 
 
 def test_a_long_prompt_goes_to_the_dearest_that_can() -> None:
     catalog = Catalog(model("cheap", 1), model("middle", 2), model("dear", 3, capabilities=lacking("images")))
     image = {"type": "image_url", "image_url": {"url": IMAGE}}
-    assert choose(chat([{"type": "text", "text": LONG}]), catalog, 150).model.name == "dear"
-    assert choose(chat([{"type": "text", "text": LONG}, image]), catalog, 150).model.name == "middle"
+    assert choose(chat([{"type": "text", "text": LONG}]), catalog, PromptLength(150)).model.name == "dear"
+    assert (
+        choose(chat([{"type": "text", "text": LONG}, image]), catalog, PromptLength(150)).model.name
+        == "middle"
+    )
 
 
 # 3 tokens for the request, 3 for the message, and one for every four characters.
@@ -135,27 +142,29 @@ def test_a_longer_context_goes_to_a_model_that_has_room_for_it(
     characters: int, fields: dict[str, Any], name: str
 ) -> None:
     catalog = Catalog(model("small", 1, context_window=100), model("large", 2, context_window=1000))
-    assert choose(chat("x" * characters, **fields), catalog, 10**6).model.name == name
+    assert choose(chat("x" * characters, **fields), catalog, PromptLength(10**6)).model.name == name
 
 
 @pytest.mark.parametrize("parse", [chat, messages, responses])
 @pytest.mark.parametrize("name", ["auto", "small"])
 def test_a_context_too_long_for_all_is_told_as_openai_tells_it(parse: Any, name: str) -> None:
     with pytest.raises(ContextTooLong, match="context window of 100 tokens") as refused:
-        choose(parse("x" * 1000, model=name), Catalog(model("small", 1, context_window=100)), 150)
+        choose(
+            parse("x" * 1000, model=name), Catalog(model("small", 1, context_window=100)), PromptLength(150)
+        )
     assert refused.value.code == "context_length_exceeded"
 
 
 def test_a_model_that_is_not_for_auto_answers_by_name_alone() -> None:
     catalog = Catalog(model("cheap", 1), model("dear", 3, auto=False))
-    assert choose(chat(LONG), catalog, 150).model.name == "cheap"
-    assert choose(chat("hi", model="dear"), catalog, 150).model.name == "dear"
+    assert choose(chat(LONG), catalog, PromptLength(150)).model.name == "cheap"
+    assert choose(chat("hi", model="dear"), catalog, PromptLength(150)).model.name == "dear"
 
 
 def test_where_no_model_is_for_auto_a_request_must_name_one() -> None:
     catalog = Catalog(model("dear", 3, auto=False))
     with pytest.raises(InvalidRequest) as refused:
-        choose(chat(), catalog, 150)
+        choose(chat(), catalog, PromptLength(150))
     assert refused.value.param == "model"
 
 
@@ -166,26 +175,26 @@ COMPLETION = parse_completion_request(b'{"prompt": "x"}')
 @pytest.mark.parametrize("request_", [EMBEDDINGS, COMPLETION])
 def test_embeddings_and_completions_go_to_models_that_declare_them(request_: ModelRequest) -> None:
     able = model("able", 2, apis=frozenset({request_.api}))
-    assert choose(request_, Catalog(model("chat", 1), able), 150).model.name == "able"
+    assert choose(request_, Catalog(model("chat", 1), able), PromptLength(150)).model.name == "able"
     with pytest.raises(InvalidRequest, match=f"No configured model serves {request_.api}") as refused:
-        choose(request_, Catalog(model("chat", 1)), 150)
+        choose(request_, Catalog(model("chat", 1)), PromptLength(150))
     assert refused.value.param == "model"
 
 
 @pytest.mark.parametrize("request_", [chat(), messages(), responses()])
 def test_chats_do_not_go_to_models_of_embeddings(request_: ModelRequest) -> None:
     embedder = model("embedder", 1, apis=frozenset({Api.EMBEDDINGS}))
-    assert choose(request_, Catalog(embedder, model("chat", 2)), 150).model.name == "chat"
+    assert choose(request_, Catalog(embedder, model("chat", 2)), PromptLength(150)).model.name == "chat"
     with pytest.raises(InvalidRequest):
-        choose(request_, Catalog(embedder), 150)
+        choose(request_, Catalog(embedder), PromptLength(150))
 
 
 def test_what_a_provider_has_kept_is_asked_of_one_that_keeps_answers() -> None:
     native = model("native", 2, apis=frozenset({Api.CHAT_COMPLETIONS, Api.RESPONSES}))
     follow_up = responses(previous_response_id="resp_1")
-    assert choose(follow_up, Catalog(model("chat", 1), native), 150).model.name == "native"
+    assert choose(follow_up, Catalog(model("chat", 1), native), PromptLength(150)).model.name == "native"
     with pytest.raises(InvalidRequest, match="keeps no earlier answers") as refused:
-        choose(follow_up, Catalog(model("chat", 1)), 150)
+        choose(follow_up, Catalog(model("chat", 1)), PromptLength(150))
     assert refused.value.param == "previous_response_id"
 
 
@@ -198,18 +207,18 @@ def test_the_baseline_is_the_dearest_that_could_have_answered() -> None:
         model("embedder", 5, apis=frozenset({Api.EMBEDDINGS})),
     )
     image = {"type": "image_url", "image_url": {"url": IMAGE}}
-    assert choose(chat(), catalog, 150).baseline.name == "blind"
-    assert choose(chat(model="cheap"), catalog, 150).baseline.name == "blind"
-    assert choose(chat([image]), catalog, 150).baseline.name == "middle"
-    assert choose(EMBEDDINGS, catalog, 150).baseline.name == "embedder"
+    assert choose(chat(), catalog, PromptLength(150)).baseline.name == "blind"
+    assert choose(chat(model="cheap"), catalog, PromptLength(150)).baseline.name == "blind"
+    assert choose(chat([image]), catalog, PromptLength(150)).baseline.name == "middle"
+    assert choose(EMBEDDINGS, catalog, PromptLength(150)).baseline.name == "embedder"
     only_by_name = Catalog(model("by-name", 4, auto=False))
-    assert choose(chat(model="by-name"), only_by_name, 150).baseline.name == "by-name"
+    assert choose(chat(model="by-name"), only_by_name, PromptLength(150)).baseline.name == "by-name"
 
 
 def test_a_dearer_model_that_the_client_named_is_its_own_baseline() -> None:
     catalog = Catalog(model("cheap", 1), model("dear", 3), model("by-name", 9, auto=False))
-    assert choose(chat(model="by-name"), catalog, 150).baseline.name == "by-name"
-    assert choose(chat(model="cheap"), catalog, 150).baseline.name == "dear"
+    assert choose(chat(model="by-name"), catalog, PromptLength(150)).baseline.name == "by-name"
+    assert choose(chat(model="cheap"), catalog, PromptLength(150)).baseline.name == "dear"
 
 
 ASKED = [request for _, request in NEEDS] + [

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.keys.commands import keys_commands
 from gateway.models_file import load_catalog
 from gateway.router import choose
+from gateway.routing.policy import PromptLength
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.prompts import parse_embedding_request
 
@@ -71,7 +72,7 @@ def test_the_file_of_many_models_routes_as_the_page_says(tmp_path: Path) -> None
 
     def chosen(content: object, **fields: object) -> str:
         body = {"messages": [{"role": "user", "content": content}], **fields}
-        return choose(parse_chat_request(json.dumps(body).encode()), catalog, 150).model.name
+        return choose(parse_chat_request(json.dumps(body).encode()), catalog, PromptLength(150)).model.name
 
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert chosen("short") == "local"
@@ -80,7 +81,7 @@ def test_the_file_of_many_models_routes_as_the_page_says(tmp_path: Path) -> None
     assert chosen("short", model="claude-sonnet-4-5") == "local"
     assert chosen("short", model="gpt-5-pro") == "gpt-5-pro"
     embeddings = parse_embedding_request(b'{"input": "x"}')
-    assert choose(embeddings, catalog, 150).model.name == "embeddings"
+    assert choose(embeddings, catalog, PromptLength(150)).model.name == "embeddings"
 
 
 def test_the_readmes_lines_are_a_providers() -> None:

@@ -17,6 +17,7 @@ from gateway.environment import InvalidSetting
 from gateway.models_file import load_catalog
 from gateway.prices import TokenPrice
 from gateway.router import choose, fallbacks
+from gateway.routing.policy import PromptLength
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.responses import parse_responses_request
 from gateway.timeouts import Timeouts
@@ -39,7 +40,7 @@ def names_after(
     catalog = Catalog(*models, auto_aliases=["gpt-*"])
     values = {"model": asks_for, "messages": [{"role": "user", "content": content}], **body}
     request = parse_chat_request(json.dumps(values).encode())
-    route = choose(request, catalog, 150)
+    route = choose(request, catalog, PromptLength(150))
     if route.model.name != failed:
         route = next(each for each in fallbacks(request, catalog, route) if each.model.name == failed)
     return "".join(each.model.name for each in fallbacks(request, catalog, route))
@@ -118,20 +119,20 @@ def test_what_a_provider_keeps_is_asked_of_nobody_else(earlier: dict[str, Any]) 
 
 def names_of(catalog: Catalog, body: dict[str, Any]) -> str:
     request = parse_responses_request(json.dumps({"model": "auto", **body}).encode())
-    route = choose(request, catalog, 150)
+    route = choose(request, catalog, PromptLength(150))
     return "".join(each.model.name for each in fallbacks(request, catalog, route))
 
 
 def test_a_key_is_taken_to_no_model_that_it_may_not_use() -> None:
     catalog = Catalog(model("a", 1, fallbacks=("b", "c")), B, C).only(frozenset("ac"))
     request = parse_chat_request(b'{"messages": [{"role": "user", "content": "hi"}]}')
-    route = choose(request, catalog, 150)
+    route = choose(request, catalog, PromptLength(150))
     assert [each.model.name for each in fallbacks(request, catalog, route)] == ["c"]
 
 
 def test_the_reason_says_from_where_and_the_baseline_is_the_dearest() -> None:
     request = parse_chat_request(b'{"model": "a", "messages": [{"role": "user", "content": "hi"}]}')
-    named = choose(request, Catalog(model("a", 1, fallbacks=("b",)), B), 150)
+    named = choose(request, Catalog(model("a", 1, fallbacks=("b",)), B), PromptLength(150))
     (route,) = fallbacks(request, Catalog(named.model, B), named)
     assert route.reason.endswith("; fell back from a")
     assert route.baseline is B

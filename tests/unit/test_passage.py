@@ -17,6 +17,7 @@ from gateway.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, UpstreamError
 from gateway.passage import Passage, PassThrough, Translated, passage
 from gateway.prices import TokenPrice
+from gateway.routing.policy import PromptLength
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
@@ -86,7 +87,9 @@ UNTRANSLATABLE = parse_messages_request(
 
 def test_what_has_no_translation_goes_to_a_model_that_needs_none() -> None:
     dear = TokenPrice(Decimal(9), Decimal(9), Decimal(9))
-    route, way = find_way(UNTRANSLATABLE, Catalog(CHAT_ONLY, replace(EVERYTHING, price=dear)), 150)
+    route, way = find_way(
+        UNTRANSLATABLE, Catalog(CHAT_ONLY, replace(EVERYTHING, price=dear)), PromptLength(150)
+    )
     assert (route.model.name, way.api) == ("All", Api.MESSAGES)
     assert route.baseline.name == "All"
 
@@ -101,7 +104,7 @@ def test_what_has_no_translation_goes_to_a_model_that_needs_none() -> None:
 )
 def test_where_there_is_none_the_field_without_translation_is_named(catalog: Catalog) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        find_way(UNTRANSLATABLE, catalog, 150)
+        find_way(UNTRANSLATABLE, catalog, PromptLength(150))
     assert refused.value.param == "tools[0].type"
     assert "web_search_20250305" in refused.value.message
 
@@ -109,7 +112,7 @@ def test_where_there_is_none_the_field_without_translation_is_named(catalog: Cat
 def test_a_model_that_the_client_named_is_not_exchanged_for_another() -> None:
     named = parse_messages_request(json.dumps({**UNTRANSLATABLE.body.values, "model": "Chat"}).encode())
     with pytest.raises(InvalidRequest):
-        find_way(named, Catalog(CHAT_ONLY, EVERYTHING), 150)
+        find_way(named, Catalog(CHAT_ONLY, EVERYTHING), PromptLength(150))
 
 
 def streamed(way: Passage, event: bytes) -> bytes:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gateway.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from gateway.prices import TokenPrice
-from gateway.router import choose, prompt_length
+from gateway.router import choose
+from gateway.routing.policy import PromptLength
 from gateway.schema.chat import ChatRequest, parse_chat_request
 
 PRICE = TokenPrice(Decimal(1), Decimal(1), Decimal(1))
@@ -39,7 +40,7 @@ def message(role: str, content: object) -> dict[str, Any]:
 
 def model_for(*texts: str, threshold: int = 150) -> str:
     request = chat(*(message("user", text) for text in texts))
-    return choose(request, CATALOG, threshold).model.name
+    return choose(request, CATALOG, PromptLength(threshold)).model.name
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_an_escaped_emoji_is_one_character() -> None:
         b'{"messages": [{"role": "user", "content": "' + rb"\ud83d\ude00" * 150 + b'"}]}'
     )
     assert escaped.user_characters == 150
-    assert choose(escaped, CATALOG, 150).model == CHEAP
+    assert choose(escaped, CATALOG, PromptLength(150)).model == CHEAP
 
 
 @pytest.mark.parametrize(
@@ -123,12 +124,12 @@ def test_the_text_of_all_user_messages_is_summed(lengths: tuple[int, ...], name:
 def test_long_text_that_is_not_the_user_s_does_not_count(role: str, content: object) -> None:
     request = chat(message(role, content), message("user", "x" * 150), message(role, content))
     assert request.user_characters == 150
-    assert choose(request, CATALOG, 150).model == CHEAP
+    assert choose(request, CATALOG, PromptLength(150)).model == CHEAP
 
 
 def test_a_request_without_user_text_goes_to_the_cheap_model() -> None:
-    assert choose(chat(message("system", "x" * 5000)), CATALOG, 150).model == CHEAP
-    assert choose(chat(message("user", [])), CATALOG, 0).model == CHEAP
+    assert choose(chat(message("system", "x" * 5000)), CATALOG, PromptLength(150)).model == CHEAP
+    assert choose(chat(message("user", [])), CATALOG, PromptLength(0)).model == CHEAP
 
 
 @pytest.mark.parametrize(("last", "name"), [(50, "CheapModel"), (51, "ExpensiveModel")])
@@ -140,7 +141,7 @@ def test_text_parts_count_and_images_and_files_do_not(last: int, name: str) -> N
         {"type": "input_audio", "input_audio": {"data": "A" * 5000}},
         {"type": "text", "text": "x" * last},
     ]
-    assert choose(chat(message("user", parts)), CATALOG, 150).model.name == name
+    assert choose(chat(message("user", parts)), CATALOG, PromptLength(150)).model.name == name
 
 
 @pytest.mark.parametrize(("text", "name"), [("", "CheapModel"), ("x", "ExpensiveModel")])
@@ -154,15 +155,21 @@ def test_a_threshold_of_zero_sends_every_text_to_the_expensive_model(text: str, 
 def test_the_choice_is_by_the_sum_of_code_points_alone(texts: list[str], threshold: int) -> None:
     request = chat(message("system", "s"), *(message("user", text) for text in texts))
     assert request.user_characters == sum(map(len, texts))
-    chosen = choose(request, CATALOG, threshold)
+    chosen = choose(request, CATALOG, PromptLength(threshold))
     assert chosen.model == (CHEAP if sum(map(len, texts)) <= threshold else EXPENSIVE)
-    assert (chosen.model, chosen.reason) == prompt_length(sum(map(len, texts)), list(CATALOG), threshold)
+    characters = sum(map(len, texts))
+    if characters <= threshold:
+        assert (chosen.model, chosen.reason) == (CHEAP, f"{characters} characters, at most {threshold}")
+    else:
+        assert (chosen.model, chosen.reason) == (EXPENSIVE, f"{characters} characters, more than {threshold}")
+    assert chosen.verdict is not None
+    assert {chosen.model, chosen.verdict.other} == {CHEAP, EXPENSIVE}
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "auto"}, {"model": None}])
 def test_the_reason_gives_the_count_and_the_threshold(fields: dict[str, Any]) -> None:
-    short = choose(chat(message("user", "x" * 150), **fields), CATALOG, 150)
-    long = choose(chat(message("user", "x" * 151), **fields), CATALOG, 150)
+    short = choose(chat(message("user", "x" * 150), **fields), CATALOG, PromptLength(150))
+    long = choose(chat(message("user", "x" * 151), **fields), CATALOG, PromptLength(150))
     assert (short.policy, short.reason) == ("prompt_length", "150 characters, at most 150")
     assert (long.policy, long.reason) == ("prompt_length", "151 characters, more than 150")
 
@@ -170,14 +177,14 @@ def test_the_reason_gives_the_count_and_the_threshold(fields: dict[str, Any]) ->
 @pytest.mark.parametrize("length", [1, 5000])
 @pytest.mark.parametrize("model", [CHEAP, EXPENSIVE])
 def test_a_model_that_the_client_names_answers_whatever_the_length(model: Model, length: int) -> None:
-    route = choose(chat(message("user", "x" * length), model=model.name), CATALOG, 150)
+    route = choose(chat(message("user", "x" * length), model=model.name), CATALOG, PromptLength(150))
     assert (route.model, route.policy) == (model, "requested")
 
 
 @pytest.mark.parametrize("name", ["", "gpt-5", "cheapmodel", "CheapModel ", "small", "AUTO", "a\r\nb"])
 def test_a_model_that_is_not_configured_is_not_found(name: str) -> None:
     with pytest.raises(ModelNotFound) as refused:
-        choose(chat(message("user", "x"), model=name), CATALOG, 150)
+        choose(chat(message("user", "x"), model=name), CATALOG, PromptLength(150))
     assert (refused.value.status, refused.value.param, refused.value.code) == (
         404,
         "model",
@@ -195,34 +202,34 @@ def test_a_key_s_requests_go_to_its_models_alone(
     names: set[str], chosen: Model, length: int, asked: str
 ) -> None:
     catalog = OTHERS.only(frozenset(names))
-    route = choose(chat(message("user", "x" * length), model=asked), catalog, 150)
+    route = choose(chat(message("user", "x" * length), model=asked), catalog, PromptLength(150))
     assert (route.model, route.policy, route.baseline) == (chosen, "prompt_length", chosen)
-    named = choose(chat(message("user", "x"), model=chosen.name), catalog, 150)
+    named = choose(chat(message("user", "x"), model=chosen.name), catalog, PromptLength(150))
     assert (named.model, named.baseline) == (chosen, chosen)
 
 
 def test_a_configured_model_that_a_key_may_not_use_is_refused_as_such() -> None:
     catalog = OTHERS.only(frozenset({"CheapModel"}))
     with pytest.raises(ModelNotAllowed) as refused:
-        choose(chat(message("user", "x"), model="ExpensiveModel"), catalog, 150)
+        choose(chat(message("user", "x"), model="ExpensiveModel"), catalog, PromptLength(150))
     assert (refused.value.status, refused.value.param, refused.value.code) == (
         403,
         "model",
         "model_not_allowed",
     )
     with pytest.raises(ModelNotFound):
-        choose(chat(message("user", "x"), model="no-such-model"), catalog, 150)
+        choose(chat(message("user", "x"), model="no-such-model"), catalog, PromptLength(150))
 
 
 @pytest.mark.parametrize("names", [set(), {"gone"}])
 def test_a_key_without_any_configured_model_is_refused(names: set[str]) -> None:
     with pytest.raises(ModelNotAllowed):
-        choose(chat(message("user", "x")), CATALOG.only(frozenset(names)), 150)
+        choose(chat(message("user", "x")), CATALOG.only(frozenset(names)), PromptLength(150))
 
 
 @pytest.mark.parametrize("length", [1, 151, 5000])
 def test_to_spare_a_budget_the_cheapest_model_answers_whatever_the_length(length: int) -> None:
-    route = choose(chat(message("user", "x" * length)), CATALOG, 150, cheapest=True)
+    route = choose(chat(message("user", "x" * length)), CATALOG, PromptLength(150), cheapest=True)
     assert (route.model, route.policy, route.reason) == (CHEAP, "budget", "the budget is nearly spent")
     assert route.baseline == EXPENSIVE
 
@@ -231,13 +238,15 @@ def test_to_spare_a_budget_no_model_answers_that_cannot() -> None:
     blind = replace(CHEAP, name="Blind", capabilities=frozenset({"streaming"}))
     middle = replace(EXPENSIVE, name="Middle")
     image = message("user", [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
-    route = choose(chat(image), Catalog(blind, middle, EXPENSIVE), 150, cheapest=True)
+    route = choose(chat(image), Catalog(blind, middle, EXPENSIVE), PromptLength(150), cheapest=True)
     assert route.model == middle
     assert route.reason == "the budget is nearly spent; 2 of 3 models can answer"
     with pytest.raises(InvalidRequest):
-        choose(chat(image), Catalog(blind), 150, cheapest=True)
+        choose(chat(image), Catalog(blind), PromptLength(150), cheapest=True)
 
 
 def test_to_spare_a_budget_no_model_is_exchanged_that_the_client_named() -> None:
-    route = choose(chat(message("user", "x"), model="ExpensiveModel"), CATALOG, 150, cheapest=True)
+    route = choose(
+        chat(message("user", "x"), model="ExpensiveModel"), CATALOG, PromptLength(150), cheapest=True
+    )
     assert (route.model, route.policy) == (EXPENSIVE, "requested")
