@@ -12,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evaluation.cascade_report import cascade_block
-from evaluation.data import ROOT, DataError
+from evaluation.cascades import TRIPLES, load_questions
+from evaluation.data import FILES, ROOT, DataError, load
+from evaluation.difficulty import CrossValidated
 from evaluation.metrics import RESAMPLES
 from evaluation.policy_report import policy_blocks
 from tests.benchmarks.page import replaced
@@ -29,11 +31,13 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     try:
-        blocks, pictures = policy_blocks(arguments.resamples)
-        cascades, more_pictures = cascade_block(arguments.resamples)
+        benchmarks = {name: load(name) for name in FILES}
+        questions = {triple.benchmark: load_questions(triple.benchmark) for triple in TRIPLES}
     except DataError as exc:
         sys.exit(str(exc))
-    blocks["cascades"] = cascades
+    difficulty = CrossValidated(benchmarks)
+    blocks, pictures = policy_blocks(benchmarks, difficulty, arguments.resamples)
+    blocks["cascades"], more_pictures = cascade_block(questions, difficulty, arguments.resamples)
     blocks = {name: f"{_circumstances()}\n\n{block}" for name, block in blocks.items()}
     if arguments.out:
         write(arguments.out, blocks, pictures | more_pictures)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from evaluation.data import FILES, TRAINABLE, Outcome, by_pair, load
-from evaluation.difficulty import difficulty_policies
+from evaluation.data import TRAINABLE, Outcome, by_pair
+from evaluation.difficulty import NAME, CrossValidated
 from evaluation.figures import CORNERS, MACRO, Figures, figures_of, macro, points
 from evaluation.litellm_routers import litellm_routers
 from evaluation.plots import Curve, Panel, panels_svg
@@ -20,17 +20,15 @@ from evaluation.tables import (
 
 PICTURE = "routing.svg"
 # Policies that are compared by pair of models; a wider table cannot be read.
-BY_PAIR = ("prompt_length", "difficulty", "LiteLLM heuristic", "LiteLLM heuristic_v2")
-DRAWN = ("random", "prompt_length", "difficulty", "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
+BY_PAIR = ("prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2")
+DRAWN = ("random", "prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
 
 
-def policy_blocks(times: int) -> tuple[dict[str, str], dict[str, str]]:
-    """(the page's blocks, its pictures), each by name.
-
-    :raises DataError: where the data is missing or spoilt
-    """
-    benchmarks = {name: load(name) for name in FILES}
-    policies = [RANDOM, LENGTH, *difficulty_policies(benchmarks), *litellm_routers(), ORACLE]
+def policy_blocks(
+    benchmarks: Mapping[str, Sequence[Outcome]], difficulty: CrossValidated, times: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """(the page's blocks, its pictures), each by name."""
+    policies = [RANDOM, LENGTH, *difficulty.policies, *litellm_routers(), ORACLE]
     figures: dict[str, dict[str, Figures]] = {policy.name: {} for policy in policies}
     for name, outcomes in benchmarks.items():
         for policy_name, found in figures_of(policies, name, outcomes, times).items():
@@ -44,9 +42,7 @@ def policy_blocks(times: int) -> tuple[dict[str, str], dict[str, str]]:
         for pair, outcomes in by_pair(benchmarks[name]).items()
         if len(by_pair(benchmarks[name])) > 1
     }
-    tables = [policy_tables(figures)]
-    if "difficulty" in figures:
-        tables.append(difference_table(figures, "difficulty"))
+    tables = [policy_tables(figures), difference_table(figures, NAME)]
     models = {
         model
         for outcomes in benchmarks.values()
