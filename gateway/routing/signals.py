@@ -1,8 +1,8 @@
 """What is measured of a prompt: its length, its form, its numbers and formulas, what it is about.
 
-A signal's name is `KIND/WHAT` (`numbers/density`, `topic/law`), for one form of prompt with the form behind it
-(`length/all in options`): a long multiple-choice question and a long word problem are not hard for the same
-reason. No name and no value tells what was written.
+A signal's name is `KIND/WHAT` (`numbers/density`, `topic/law`), for one form of prompt with the form behind
+it (`length/all in options`): a long multiple-choice question and a long word problem are not hard for the
+same reason. No name and no value tells what was written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gateway.routing import topics as bundled_topics
 from gateway.routing.addresses import without_addresses
 from gateway.routing.topics import Topics
 
+WORD = re.compile(r"[^\W\d_]+")
 # Of a longer text only its beginning and its end are read, which is where the task is stated.
 HEAD, TAIL = 1600, 800
 # The newest turns that count, each half as much as the one after it.
@@ -24,21 +25,24 @@ TURNS = 4
 FADING = 0.5
 # A turn with fewer words that mean something leaves room for the turns before it.
 SUBSTANCE = 6
-# So much of a text, by its letters, must be words that are known; otherwise it is another language or none. Less
-# will do where the small words are English, as in a question full of names.
+# So much of a text, by its letters, must be words that are known; otherwise it is another language or none.
+# Less will do where the small words are English, as in a question full of names.
 LEAST_KNOWN = 0.5
 LEAST_KNOWN_IN_ENGLISH = 0.2
-ENGLISH = frozenset("the of is are what which who how why to by that this with from for if find each".split())
+ENGLISH = frozenset(
+    WORD.findall("the of is are what which who how why to by that this with from for if find each")
+)
 # Words that carry a conversation on without saying what about.
 EMPTY_WORDS = frozenset(
-    "a again ahead alright also an and any as at be but can continue carry could do does done else fine for from "
-    "get give go going good got great has have hey hi how i if in is it just keep last let lets like listen me "
-    "more my next no nope not now of ok okay on one or part please proceed really redo retry right same say show "
-    "so sure tell than thank thanks that the them then there these they thing this those to too try up us very "
-    "want was we well what when which with would yeah yep yes you your".split()
+    WORD.findall("""
+    a again ahead alright also an and any as at be but can continue carry could do does done else fine for
+    from get give go going good got great has have hey hi how i if in is it just keep last let lets like
+    listen me more my next no nope not now of ok okay on one or part please proceed really redo retry right
+    same say show so sure tell than thank thanks that the them then there these they thing this those to too
+    try up us very want was we well what when which with would yeah yep yes you your
+    """)
 )
 
-WORD = re.compile(r"[^\W\d_]+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 OPTION = re.compile(r"^[ \t]*\(?[A-J][.)][ \t]", re.MULTILINE)
 NUMERIC_OPTION = re.compile(r"^[ \t]*\(?[A-J][.)][ \t]+[$\d.\-]", re.MULTILINE)
@@ -47,17 +51,21 @@ MONEY = re.compile(r"[$€£]\d")
 FORMULA = re.compile(r"\\[A-Za-z]{2,}|\$(?![^$\n]*[a-z]{2} [a-z]{2})[^$\n]{1,80}\$(?!\d)")
 NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
 CODE = re.compile(
-    r"```|^\s*(?:def|class|import|return|elif|public|private|const|let|var|fn|func|#include) ?[\w<\"(].{0,200}$"
+    r"```|^\s*(?:def|class|import|return|elif|public|private|const|let|var|fn|func|#include) ?[\w<\"(]"
+    r".{0,200}$"
     r"|^\s*(?:for|if|while|else|try|with)\b.{0,200}[:{]$|[;{}]$|^\s*[\w.]+\(.{0,200}\)$"
     r"|\bSELECT\b.{1,200}\bFROM\b",
     re.MULTILINE,
 )
 ROMAN = re.compile(r"\bI\. |\bII\b|\bStatement 1\b")
-NEGATIONS = frozenset("not except never least false incorrect neither nor cannot".split())
+NEGATIONS = frozenset(WORD.findall("not except never least false incorrect neither nor cannot"))
 COMPARISONS = frozenset(
-    "each every per times twice thrice half third quarter percent total more less fewer than remaining left".split()
+    WORD.findall("""
+    each every per times twice thrice half third quarter percent total more less fewer than remaining left
+    """)
 )
 OPERATORS = "+-*/^<>"
+
 
 @dataclass(frozen=True)
 class _Turn:
@@ -68,10 +76,12 @@ class _Turn:
 
 
 def signals_of(texts: Sequence[str], topics: Topics | None = None) -> dict[str, float]:
-    """The signals of a user's turns, the oldest first; one that is not named is 0. None at all where nothing can
-    be told: an empty prompt, an unknown language or script, gibberish, a "go on" without anything before it.
+    """The signals of a user's turns, the oldest first; one that is not named is 0. None at all where nothing
+    can be told: an empty prompt, an unknown language or script, gibberish, a "go on" without anything before
+    it.
 
-    The newest turn counts most, and one that says little ("yes", "and in France?") takes after those before it.
+    The newest turn counts most, and one that says little ("yes", "and in France?") takes after those before
+    it.
     """
     known = bundled_topics.bundled() if topics is None else topics
     blended: dict[str, float] = {}
