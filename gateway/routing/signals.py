@@ -106,13 +106,14 @@ def words_of(text: str) -> set[str]:
 
 
 def _measured(text: str, topics: Topics) -> _Turn:
+    text = text.strip()
     read = _read_of(text)
     lowered = read.lower()
     words = WORD.findall(lowered)
     distinct = set(words)
-    kept = without_addresses(read, distinct)
+    kept = without_addresses(read, distinct).strip()
     length = len(text) - len(read) + len(kept)
-    if kept is not read:
+    if len(kept) < len(read):
         words = WORD.findall(kept.lower())
         distinct = set(words)
     numbers = NUMBER.findall(kept)
