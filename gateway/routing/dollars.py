@@ -17,7 +17,7 @@ STEP_SECONDS = 30.0
 MOST_STEP = 4.0
 DAMPING = 0.5
 # What was not spent on a quiet day is not all spent in its last minutes.
-LEAST_HORIZON = 3600.0
+LEAST_HORIZON = 1800.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def next_share(dollars: Decimal, spend: DaySpend, now: datetime) -> float | None
         return spend.share
     wanted = float(left) / max(LEAST_HORIZON, seconds_left(now))
     factor: float = (wanted * spend.seconds / float(since)) ** DAMPING
-    return min(1.0, max(LEAST_SHARE, spend.share) * min(MOST_STEP, max(1 / MOST_STEP, factor)))
+    return min(1.0, max(LEAST_SHARE, spend.share * min(MOST_STEP, max(1 / MOST_STEP, factor))))
 
 
 def seconds_left(now: datetime) -> float:

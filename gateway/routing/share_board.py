@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 class ShareBoard:
     """One worker's way to what all workers choose. `dollars` are USD per day, None where the share is a
-    fixed one."""
+    fixed one; the scores of all are looked at every `look_seconds`."""
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class ShareBoard:
         names: Names,
         shares: Mapping[str, HeldShare],
         dollars: Decimal | None = None,
+        *,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.dollars = dollars
         self.day: DaySpend | None = None
@@ -56,7 +58,8 @@ class ShareBoard:
         self._add = Script(client, "add_choices")
         self._steer = Script(client, "steer_dollars")
         self._wake = Event()
-        self._looked = -LOOK_SECONDS
+        self._look_seconds = look_seconds
+        self._looked = -look_seconds
         self._is_away = False
         for share in shares.values():
             share.on_news = self._wake.set
@@ -71,7 +74,7 @@ class ShareBoard:
         :raises LedgerUnavailable: where Redis may not have got it; the same is given again, and counts once
         """
         now = time.monotonic()
-        looks = now - self._looked >= LOOK_SECONDS
+        looks = now - self._looked >= self._look_seconds
         policies = [policy for policy, share in self._shares.items() if looks or share.has_news]
         if not policies:
             return
