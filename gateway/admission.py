@@ -44,6 +44,7 @@ class Admissions:
         ledger: Ledger,
         settings: Settings,
         cache_shares: CacheShares,
+        request_id: str = "",
     ) -> None:
         self.asked = asked
         self.tenant = tenant
@@ -52,6 +53,8 @@ class Admissions:
         self._ledger = ledger
         self._settings = settings
         self._cache_shares = cache_shares
+        self._request_id = request_id
+        self._decided: Route | None = None
         self._first: Reservation | None = None
         on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
         may_downgrade = on_budget is OnBudget.DOWNGRADE and bool(tenant.scopes)
@@ -65,8 +68,10 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
-        policy = self._routing.policy_of(self.asked, self.tenant)
-        return find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
+        policy = self._routing.policy_of(self.asked, self.tenant, self._request_id)
+        route, way = find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
+        self._decided = route
+        return route, way
 
     def way_of(self, route: Route) -> Passage:
         """A new way to the model of `route`.
@@ -120,7 +125,10 @@ class Admissions:
             tokens=tokens if self._first is None else 0,
         )
         reservation = self._ledger.reserve(call, wait=wait, follows=self._first)
-        self._first = self._first or reservation
+        if self._first is None:
+            self._first = reservation
+            if route is self._decided:  # and not one that stands in for it
+                self._routing.note(route)
         if worst is not None:
             affordable = most if reservation.affordable is None else min(most, reservation.affordable)
             if affordable < worst.cost:

@@ -22,6 +22,7 @@ from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
 from gateway.routes import flask_response, model_response, routes
 from gateway.routing.routing import Routing
+from gateway.routing.share_board import ShareBoard
 from gateway.serve import MODEL_ROUTES, begun, check_may_ask, finish, refusal
 from gateway.upstream import Upstream
 from gateway.wiring import Gateway
@@ -56,11 +57,12 @@ def create_app(
     key_store = KeyStore(client, Names(settings.redis_key_prefix))
     key_copy = None if settings.ledger_directory is None else KeyCopy(settings.ledger_directory)
     keys = KeyRing(key_store, settings.gateway_budget, key_copy, patience=settings.redis_timeout)
+    routing = Routing.of(settings)
     queue = (settings.max_queued_requests, settings.queue_timeout)
     app.extensions["gateway"] = Gateway(
         settings=settings,
         catalogs=CatalogWatch(settings),
-        routing=Routing.of(settings),
+        routing=routing,
         ledger=ledger,
         upstream=upstream,
         key_store=key_store,
@@ -74,6 +76,11 @@ def create_app(
         model_slots=ModelSlots(*queue),
         circuits=Circuits(settings.circuit_rules, CircuitBoard(client, Names(settings.redis_key_prefix))),
         retry_budget=RetryBudget(settings.retry_budget_percent),
+        share_board=ShareBoard(
+            client, Names(settings.redis_key_prefix), routing.shares, settings.routing_dollars_per_day
+        )
+        if routing.shares
+        else None,
     )
     app.register_blueprint(routes)
     app.register_blueprint(admin)

@@ -25,7 +25,6 @@ from gateway.routing.policy import POLICIES
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
-NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
 
@@ -63,6 +62,8 @@ class Settings:
     routing_policy: str
     routing_threshold_chars: int
     routing_threshold_difficulty: float | None
+    routing_expensive_share: float | None
+    routing_dollars_per_day: Decimal | None
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -121,9 +122,6 @@ class Settings:
         :raises InvalidSetting: for the first variable that is wrong
         """
         env = Environment(os.environ if environ is None else environ)
-        for variable in NOT_YET:
-            if env.text(variable):
-                raise InvalidSetting(variable, "not supported by this version; leave it unset")
         bind = env.host("GATEWAY_BIND", "127.0.0.1")
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
         host = f"[{bind}]" if ":" in bind else bind
@@ -140,6 +138,10 @@ class Settings:
         )
         if network_address and any(override.api_key for override in model_overrides):
             raise KeyOnNetwork(network_address)
+        if env.text("ROUTING_EXPENSIVE_SHARE") and env.text("ROUTING_DOLLARS_PER_DAY"):
+            raise InvalidSetting(
+                "ROUTING_DOLLARS_PER_DAY", "cannot be held beside ROUTING_EXPENSIVE_SHARE; set one of them"
+            )
         return cls(
             model_overrides=model_overrides,
             last_good_models_file=Path(env.text("LAST_GOOD_MODELS_FILE"))
@@ -148,7 +150,9 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
-            routing_threshold_difficulty=env.optional_number("ROUTING_THRESHOLD_DIFFICULTY", 0, 1),
+            routing_threshold_difficulty=env.fraction("ROUTING_THRESHOLD_DIFFICULTY"),
+            routing_expensive_share=env.fraction("ROUTING_EXPENSIVE_SHARE"),
+            routing_dollars_per_day=env.usd("ROUTING_DOLLARS_PER_DAY"),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),

@@ -52,7 +52,7 @@ def count_tokens() -> Response:
     limits = limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_messages_request)
     try:
-        route = gateway().routing.choose(asked, catalog, tenant)
+        route = gateway().routing.choose(asked, catalog, tenant, g.exchange.request_id)
     except ContextTooLong:  # which is what a client may want to know
         return jsonify({"input_tokens": asked.prompt_tokens})
     g.exchange.decision = route
@@ -115,7 +115,7 @@ def metrics() -> Response:
         }
         response = Response(json.dumps(figures) + "\n", mimetype=JSON)
     else:
-        text, content_type = exposition(look_at(ledger, models), media_type)
+        text, content_type = exposition(look_at(ledger, models, gateway().routing.shares), media_type)
         response = Response(text, content_type=content_type)
     response.vary.add("Accept")
     return response

@@ -19,6 +19,7 @@ from gateway.orphans import Orphans
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
 from gateway.routing.routing import Routing
+from gateway.routing.share_board import ShareBoard
 from gateway.upstream import Upstream
 
 
@@ -38,6 +39,7 @@ class Gateway:
     model_slots: ModelSlots
     circuits: Circuits
     retry_budget: RetryBudget
+    share_board: ShareBoard | None = None
     cache_shares: CacheShares = field(default_factory=CacheShares)
     first_byte_times: FirstByteTimes = field(default_factory=FirstByteTimes)
 
@@ -47,6 +49,8 @@ class Gateway:
         self.keys.start()
         self.ledger.start(Orphans(self.catalogs, self.upstream).bill_of)
         self.circuits.start(lambda: self.catalogs.current.names)
+        if self.share_board is not None:
+            self.share_board.start()
 
 
 def gateway() -> Gateway:

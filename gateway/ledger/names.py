@@ -89,3 +89,20 @@ class Names:
     def key_version(self) -> str:
         """The number of the last change of any key or owner."""
         return f"{self.prefix}:keys:version"
+
+    def share(self, policy: str) -> str:
+        """Hash: what a policy whose share is held has chosen: `requests`, `expensive` of them, `debt`."""
+        return f"{self.prefix}:share:{policy}"
+
+    def scores(self, policy: str, generation: str) -> str:
+        """Hash: scores by bucket, and what went to the dearest model, of the generation `now` or `before`."""
+        return f"{self.prefix}:share:{policy}:{generation}"
+
+    def share_writer(self, policy: str, worker: str) -> str:
+        """The number of the last choices of a worker that were added to a share."""
+        return f"{self.prefix}-share-writer:{policy}:{worker}"
+
+    @property
+    def dollars(self) -> str:
+        """Hash: what was spent when the `day` began, USD, and the `share` that holds the day's spend."""
+        return f"{self.prefix}:share-by-dollars"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,8 @@ BAD_VALUES = {
     "BUDGET_MIN_OUTPUT_TOKENS": [*NOT_A_WHOLE_NUMBER, "0", "1000001"],
     "BUDGETS_WITHOUT_REDIS": ["maybe", "on"],
     "READY_WITHOUT_REDIS": NOT_A_SWITCH,
-    "ROUTING_EXPENSIVE_SHARE": ["0.2"],
+    "ROUTING_EXPENSIVE_SHARE": ["20%", "1.01", "2", "-0.1", "nan", "1e-1", ".2", "0,2", "0.2\n1", "२"],
+    "ROUTING_DOLLARS_PER_DAY": ["x", "-1", "1e3", "nan", "1,50", "$5", "10000000000", "1\n2"],
 }
 
 
@@ -186,6 +188,7 @@ def test_every_variable_is_read() -> None:
             "ROUTING_POLICY": "prompt_length",
             "ROUTING_THRESHOLD_CHARS": "0",
             "ROUTING_THRESHOLD_DIFFICULTY": "0.25",
+            "ROUTING_EXPENSIVE_SHARE": "0.2",
             "REDIS_URL": f"rediss://user:{SECRET}@redis.example:6380/1",
             "REDIS_KEY_PREFIX": "{gateway}",
             "REDIS_TIMEOUT_SECONDS": "0.25",
@@ -219,6 +222,7 @@ def test_every_variable_is_read() -> None:
     assert expensive_of(settings).upstream_name is None
     assert settings.models_file == Path("models/mine.toml")
     assert settings.routing_threshold_chars == 0
+    assert settings.routing_expensive_share == 0.2
     assert settings.redis_url == f"rediss://user:{SECRET}@redis.example:6380/1"
     assert settings.redis_key_prefix == "{gateway}"
     assert settings.redis_timeout == 0.25
@@ -238,6 +242,19 @@ def test_every_variable_is_read() -> None:
     assert settings.shutdown_timeout == 10
     assert settings.forward_mock_faults is True
     assert settings.log_level == "debug"
+
+
+def test_a_days_dollars_are_exact_and_stand_in_the_place_of_a_share() -> None:
+    settings = Settings.from_env({"ROUTING_DOLLARS_PER_DAY": "30.10"})
+    assert settings.routing_dollars_per_day == Decimal("30.10")
+    assert settings.routing_expensive_share is None
+    with pytest.raises(InvalidSetting, match=r"^ROUTING_DOLLARS_PER_DAY: .*ROUTING_EXPENSIVE_SHARE"):
+        Settings.from_env({"ROUTING_DOLLARS_PER_DAY": "30", "ROUTING_EXPENSIVE_SHARE": "0.2"})
+
+
+@pytest.mark.parametrize("share", ["0", "1", "0.0", "1.000", "0.123456789"])
+def test_a_share_is_any_number_from_nothing_to_all(share: str) -> None:
+    assert Settings.from_env({"ROUTING_EXPENSIVE_SHARE": share}).routing_expensive_share == float(share)
 
 
 def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
