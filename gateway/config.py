@@ -19,12 +19,15 @@ from urllib.parse import urlsplit
 from gateway.budget import Budget, OnBudget
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
+from gateway.routing.exploration import MOST_EXPLORATION
 from gateway.routing.policy import POLICIES
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
+# What the log of decisions has of a prompt: what its policy made of it, or all of its signals.
+ROUTING_LOGS = ("decisions", "features")
 NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
@@ -62,6 +65,9 @@ class Settings:
     last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
+    routing_explore: float
+    routing_log: str
+    routing_log_size: int
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -147,6 +153,9 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
+            routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
+            routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
+            routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),

@@ -13,6 +13,7 @@ from gateway.circuits import Circuits
 from gateway.config import Settings
 from gateway.first_byte_times import FirstByteTimes
 from gateway.keys.key_ring import KeyRing
+from gateway.ledger.decision_log import DecisionLog
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
 from gateway.orphans import Orphans
@@ -31,6 +32,7 @@ class Gateway:
     routing: Routing
     ledger: Ledger
     upstream: Upstream
+    decisions: DecisionLog
     key_store: KeyStore
     keys: KeyRing
     bodies: Bodies

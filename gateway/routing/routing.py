@@ -8,22 +8,31 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy, PromptLength
 from gateway.schema.base import ModelRequest
 
 
 class Routing:
     """`policies` by their names; that of a request is the one that its model names (`auto:POLICY`), else its
-    key's, else `usual`."""
+    key's, else `usual`. `exploration` is for those who have a request answered, and not only ask where it
+    would go."""
 
-    def __init__(self, policies: Iterable[Policy], usual: str) -> None:
+    def __init__(
+        self, policies: Iterable[Policy], usual: str, exploration: Exploration = NO_EXPLORATION
+    ) -> None:
         self._policies = {policy.name: policy for policy in policies}
         self._usual = self._policies[usual]
+        self.exploration = exploration
 
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
-        return cls([PromptLength(settings.routing_threshold_chars)], settings.routing_policy)
+        return cls(
+            [PromptLength(settings.routing_threshold_chars)],
+            settings.routing_policy,
+            Exploration(settings.routing_explore),
+        )
 
     def policy_of(self, request: ModelRequest, tenant: Tenant) -> Policy:
         """Which policy chooses where the client leaves the choice."""
