@@ -8,6 +8,7 @@ from flask.cli import NoAppException
 from gateway import app
 from gateway.commands import models_commands
 from gateway.environment import InvalidSetting
+from gateway.feedback_commands import feedback_commands
 from gateway.keys.commands import keys_commands
 
 
@@ -21,4 +22,5 @@ def create_app() -> Flask:
         raise NoAppException(str(error)) from error
     created.cli.add_command(models_commands)
     created.cli.add_command(keys_commands)
+    created.cli.add_command(feedback_commands)
     return created

@@ -39,11 +39,16 @@ def parse_feedback(body: bytes) -> Feedback:
 def feedback_in(header: str) -> Feedback | None:
     """That in the header of a later request, `ID;score=0.5`; None where it cannot be read."""
     request_id, _, parameter = header.partition(";")
-    name, _, score = parameter.partition("=")
-    request_id = request_id.strip()
-    if name.strip().lower() != "score" or not is_request_id(request_id) or not SCORE.fullmatch(score.strip()):
+    name, _, text = parameter.partition("=")
+    request_id, score = request_id.strip(), score_of_text(text.strip())
+    if name.strip().lower() != "score" or not is_request_id(request_id) or score is None:
         return None
-    return Feedback(request_id, float(score))
+    return Feedback(request_id, score)
+
+
+def score_of_text(text: str) -> float | None:
+    """A score as a person writes it, None where that is none."""
+    return float(text) if SCORE.fullmatch(text) else None
 
 
 def is_request_id(value: object) -> bool:
