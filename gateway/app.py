@@ -18,6 +18,7 @@ from gateway.ledger.connection import connect
 from gateway.ledger.decision_log import DecisionLog
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.model_store import ModelStore
 from gateway.ledger.names import Names
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
@@ -66,6 +67,7 @@ def create_app(
         ledger=ledger,
         upstream=upstream,
         decisions=DecisionLog(client, Names(settings.redis_key_prefix)),
+        trained_models=ModelStore(client, Names(settings.redis_key_prefix)),
         key_store=key_store,
         keys=keys,
         bodies=Bodies(

@@ -10,6 +10,7 @@ from gateway.commands import models_commands
 from gateway.environment import InvalidSetting
 from gateway.feedback_commands import feedback_commands
 from gateway.keys.commands import keys_commands
+from gateway.router_commands import router_commands
 
 
 def create_app() -> Flask:
@@ -23,4 +24,5 @@ def create_app() -> Flask:
     created.cli.add_command(models_commands)
     created.cli.add_command(keys_commands)
     created.cli.add_command(feedback_commands)
+    created.cli.add_command(router_commands)
     return created

@@ -16,9 +16,11 @@ from gateway.keys.key_ring import KeyRing
 from gateway.ledger.decision_log import DecisionLog
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.model_store import ModelStore
 from gateway.orphans import Orphans
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
+from gateway.routing.model_watch import ModelWatch
 from gateway.routing.routing import Routing
 from gateway.upstream import Upstream
 
@@ -33,6 +35,7 @@ class Gateway:
     ledger: Ledger
     upstream: Upstream
     decisions: DecisionLog
+    trained_models: ModelStore
     key_store: KeyStore
     keys: KeyRing
     bodies: Bodies
@@ -47,6 +50,7 @@ class Gateway:
         """Begin what a worker does besides answering requests; needs its event loop."""
         self.catalogs.start()
         self.keys.start()
+        ModelWatch(self.trained_models, self.routing).start()
         self.ledger.start(Orphans(self.catalogs, self.upstream).bill_of)
         self.circuits.start(lambda: self.catalogs.current.names)
 

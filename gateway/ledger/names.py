@@ -78,6 +78,11 @@ class Names:
         """Hash: how good the answers were, 0 to 1, where somebody has said so."""
         return f"{self.prefix}-decisions:scores"
 
+    @property
+    def trained_models(self) -> str:
+        """Hash: the models of difficulty that were trained here, as JSON."""
+        return f"{self.prefix}-router"
+
     def circuit(self, model: str) -> str:
         """That a model's circuit is open, as JSON; it goes some time after the model may be tried again."""
         return f"{self.prefix}:circuit:{model}"

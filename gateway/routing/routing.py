@@ -8,6 +8,7 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
+from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy, PromptLength
 from gateway.schema.base import ModelRequest
@@ -29,10 +30,17 @@ class Routing:
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
         return cls(
-            [PromptLength(settings.routing_threshold_chars)],
+            [PromptLength(settings.routing_threshold_chars), Difficulty()],
             settings.routing_policy,
             Exploration(settings.routing_explore),
         )
+
+    def replace(self, policy: Policy) -> None:
+        """Have another policy take the place of the one of its name from now on."""
+        before = self._policies.get(policy.name)
+        self._policies[policy.name] = policy
+        if before is self._usual:
+            self._usual = policy
 
     def policy_of(self, request: ModelRequest, tenant: Tenant) -> Policy:
         """Which policy chooses where the client leaves the choice."""

@@ -96,7 +96,7 @@ BAD_VALUES = {
     "EXPENSIVE_MODEL_API_KEY": NOT_A_KEY,
     "LLM_GATEWAY_API_KEY": NOT_A_KEY,
     "FORWARD_MOCK_FAULTS": NOT_A_SWITCH,
-    "ROUTING_POLICY": ["longest", "prompt_length\nx", "difficulty", "cascade"],
+    "ROUTING_POLICY": ["longest", "prompt_length\nx", "cascade"],
     "LOG_LEVEL": ["loud", "info\nx"],
     "HTTP_SERVER": ["flask", "lean\nx", "on"],
     "REDIS_KEY_PREFIX": ["a b", "a:b", "a*", "é", "x" * 65, "a\nb"],
