@@ -11,6 +11,7 @@ from gateway.environment import InvalidSetting
 from gateway.feedback_commands import feedback_commands
 from gateway.keys.commands import keys_commands
 from gateway.router_commands import router_commands
+from gateway.routing.commands import route_command
 
 
 def create_app() -> Flask:
@@ -25,4 +26,5 @@ def create_app() -> Flask:
     created.cli.add_command(keys_commands)
     created.cli.add_command(feedback_commands)
     created.cli.add_command(router_commands)
+    created.cli.add_command(route_command)
     return created
