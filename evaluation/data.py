@@ -27,6 +27,9 @@ FILES = {
     "math-l5": "math-l5",
     "mmlu-pro": "mmlu-pro",
     "alpaca-eval": "alpaca-eval",
+    # As they were published, faults and all: what others' figures were measured on.
+    "mmlu": "mmlu",
+    "gsm8k": "gsm8k",
 }
 # Whose licence permits weights that were trained on them; alpaca-eval's does not.
 TRAINABLE = ("mmlu-clean", "gsm8k-fixed", "gsm8k-ze", "math-l5", "mmlu-pro")
@@ -86,7 +89,7 @@ def load(benchmark: str, folder: Path | None = None) -> list[Outcome]:
     """
     return [
         _outcome_of(benchmark, line)
-        for line in _lines(FILES[benchmark], folder)
+        for line in read_lines(FILES[benchmark], folder)
         if not (benchmark == "mmlu-clean" and line.get("meta") == FAULTY_SUBJECT)
     ]
 
@@ -118,7 +121,11 @@ def by_pair(outcomes: Sequence[Outcome]) -> dict[Pair, list[Outcome]]:
     return found
 
 
-def _lines(file: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+def read_lines(file: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
+    """The objects of a file of the data, by its name without `.jsonl.gz`.
+
+    :raises DataError: where it is missing or spoilt
+    """
     path = (folder or data_folder()) / f"{file}.jsonl.gz"
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:

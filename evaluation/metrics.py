@@ -127,16 +127,21 @@ def resamples(groups: Sequence[Hashable], times: int = RESAMPLES, seed: int = SE
 def apgr_samples(
     ranking: Ranking, groups: Sequence[Hashable], times: int = RESAMPLES, seed: int = SEED
 ) -> list[float]:
-    """The APGR in each of so many bootstrap samples of the rows' groups.
+    """The APGR in each of so many bootstrap samples of the rows' groups."""
+    return paired_samples([ranking], groups, times, seed)[0]
 
-    Samples of two rankings of the same rows with the same seed belong together in pairs, so that their
+
+def paired_samples(
+    rankings: Sequence[Ranking], groups: Sequence[Hashable], times: int = RESAMPLES, seed: int = SEED
+) -> list[list[float]]:
+    """The APGR of each of several rankings of the same rows, all in the same bootstrap samples, so that their
     differences are the samples of the difference. A sample in which there is no gap says nothing and is left
-    out, of both alike.
-    """
-    samples = []
+    out."""
+    samples: list[list[float]] = [[] for _ in rankings]
     for weights in resamples(groups, times, seed):
         with suppress(NoGap):
-            samples.append(ranking.apgr(weights))
+            for found, ranking in zip(samples, rankings, strict=True):
+                found.append(ranking.apgr(weights))
     return samples
 
 

@@ -33,8 +33,8 @@ class Signal:
 @dataclass(frozen=True)
 class DifficultyModel:
     """The probability that the cheap model's answer would not do where the dear one's would. `intercept` and
-    `slope` turn a gain into log odds; `threshold` is the median probability of the examples, so that on traffic
-    like theirs half goes to the dear model."""
+    `slope` turn a gain into log odds; `threshold` is the median probability of the examples, so that on
+    traffic like theirs half goes to the dear model."""
 
     signals: Mapping[str, Signal]
     intercept: float
@@ -111,7 +111,7 @@ class DifficultyModel:
         head = ", ".join(
             f'"{name}": {_rounded(getattr(self, name))}' for name in ("intercept", "slope", "threshold")
         )
-        return "{%s, \"signals\": {\n%s\n}}\n" % (head, ",\n".join(lines))
+        return "{" + head + ', "signals": {\n' + ",\n".join(lines) + "\n}}\n"
 
     @cached_property
     def _table(
