@@ -17,6 +17,7 @@ from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import Passage, passage
 from gateway.request_limits import MAX_COST
 from gateway.router import Route, choose
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy
 from gateway.routing.routing import Routing
 from gateway.schema.base import ModelRequest
@@ -68,8 +69,14 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
-        policy = self._routing.policy_of(self.asked, self.tenant, self._request_id)
-        route, way = find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
+        route, way = find_way(
+            self.asked,
+            self.catalog,
+            self._routing.policy_of(self.asked, self.tenant, self._request_id),
+            self._cache_shares,
+            cheapest=cheapest,
+            exploration=self._routing.exploration,
+        )
         self._decided = route
         return route, way
 
@@ -146,13 +153,14 @@ def find_way(
     cache_shares: CacheShares | None = None,
     *,
     cheapest: bool = False,
+    exploration: Exploration = NO_EXPLORATION,
 ) -> tuple[Route, Passage]:
     """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
     be made, the policy chooses among the models that speak the client's API themselves.
 
     :raises GatewayError: where no model can answer
     """
-    route = choose(asked, catalog, policy, cheapest=cheapest)
+    route = choose(asked, catalog, policy, cheapest=cheapest, exploration=exploration)
     try:
         return route, passage(asked, route.model, cache_shares)
     except InvalidRequest as untranslatable:
@@ -163,6 +171,9 @@ def find_way(
             route = choose(asked, speakers, policy, cheapest=cheapest)
         except InvalidRequest:
             raise untranslatable from None
+        if route.verdict is not None and exploration.share:
+            # Whether it comes to this depended on what was drawn before.
+            route = replace(route, verdict=replace(route.verdict, propensity=None))
         return route, passage(asked, route.model, cache_shares)
 
 

@@ -15,8 +15,10 @@ from gateway.keys.admin import admin
 from gateway.keys.key_copy import KeyCopy
 from gateway.keys.key_ring import KeyRing
 from gateway.ledger.connection import connect
+from gateway.ledger.decision_log import DecisionLog
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.model_store import ModelStore
 from gateway.ledger.names import Names
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
@@ -46,6 +48,7 @@ def create_app(
             lease=settings.budget_hold,
             wait_for_budget=settings.budget_wait,
             refuse_without_redis=settings.budgets_need_redis,
+            decisions_kept=settings.routing_log_size,
         )
     if upstream is None:
         upstream = Upstream(settings.upstream_transport)
@@ -65,6 +68,8 @@ def create_app(
         routing=routing,
         ledger=ledger,
         upstream=upstream,
+        decisions=DecisionLog(client, Names(settings.redis_key_prefix)),
+        trained_models=ModelStore(client, Names(settings.redis_key_prefix)),
         key_store=key_store,
         keys=keys,
         bodies=Bodies(

@@ -19,12 +19,15 @@ from urllib.parse import urlsplit
 from gateway.budget import Budget, OnBudget
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
+from gateway.routing.exploration import MOST_EXPLORATION
 from gateway.routing.policy import POLICIES
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
+# What the log of decisions has of a prompt: what its policy made of it, or all of its signals.
+ROUTING_LOGS = ("decisions", "features")
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
 
@@ -64,6 +67,9 @@ class Settings:
     routing_threshold_difficulty: float | None
     routing_expensive_share: float | None
     routing_dollars_per_day: Decimal | None
+    routing_explore: float
+    routing_log: str
+    routing_log_size: int
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -153,6 +159,9 @@ class Settings:
             routing_threshold_difficulty=env.fraction("ROUTING_THRESHOLD_DIFFICULTY"),
             routing_expensive_share=env.fraction("ROUTING_EXPENSIVE_SHARE"),
             routing_dollars_per_day=env.usd("ROUTING_DOLLARS_PER_DAY"),
+            routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
+            routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
+            routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),

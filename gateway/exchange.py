@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,15 +10,13 @@ from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
-from gateway.ids import new_id
+from gateway.ids import SANE_REQUEST_ID, new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
 from gateway.logs import REQUESTS
 from gateway.overload import Slot
 from gateway.router import Route
 from gateway.routing.explanation import alternative_told, likely_usage
-
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 
 logger = logging.getLogger(REQUESTS)
 

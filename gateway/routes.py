@@ -15,7 +15,8 @@ from gateway.apis import Api
 from gateway.catalog import AUTO, Catalog
 from gateway.client import waited_for
 from gateway.error_shapes import refusal_body
-from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
+from gateway.errors import ContextTooLong, LedgerUnavailable, RequestNotFound, UpstreamError
+from gateway.feedback import parse_feedback
 from gateway.headers import client_headers
 from gateway.incoming import Reply
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
@@ -71,6 +72,20 @@ def count_tokens() -> Response:
             refused = refusal_body(Api.MESSAGES, Api.MESSAGES, answer.status, answer.body, answer.message)
             return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     return jsonify({"input_tokens": asked.prompt_tokens})
+
+
+@routes.post("/v1/feedback")
+def feedback() -> Response:
+    """How good an earlier answer was, from whoever got it."""
+    tenant = authenticated(gateway(), g.exchange, g.incoming)
+    told = gateway().bodies.parsed(g.incoming, parse_feedback)
+    key_id = None if tenant.key is None else tenant.key.id
+    if not gateway().decisions.score(told.request_id, key_id, told.score):
+        raise RequestNotFound(
+            "No request of this id is remembered; those are the last of this key whose model was not named.",
+            param="id",
+        )
+    return jsonify({"object": "feedback", "id": told.request_id, "score": told.score})
 
 
 @routes.post("/v1/route")

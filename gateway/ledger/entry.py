@@ -8,11 +8,13 @@ from decimal import Decimal
 from gateway.billing import Usage
 from gateway.ledger.names import Names
 from gateway.ledger.tally import Tally
+from gateway.routing.decision import Decision
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One call: whether a model answered it, and whether it failed. Costs are USD, exact."""
+    """One call: whether a model answered it, and whether it failed. Costs are USD, exact. `decision` is that
+    of the routing policy which led to the answer, where it is to be kept."""
 
     model: str
     answered: bool
@@ -20,10 +22,12 @@ class Entry:
     usage: Usage
     cost: Decimal
     baseline_cost: Decimal
+    decision: Decision | None = None
 
 
-def tally_of(entry: Entry, names: Names, key_id: str | None = None) -> Tally:
-    """The increments of all counters that a call changes, those of the key it was made with among them."""
+def tally_of(entry: Entry, names: Names, key_id: str | None = None, decisions_kept: int = 0) -> Tally:
+    """The increments of all counters that a call changes, those of the key it was made with among them, and
+    the decision that led to it where any are kept."""
     tally, usage = Tally(), entry.usage
     tally.count(names.total("requests"), int(entry.answered))
     tally.charge(names.total("cost_usd"), entry.cost)
@@ -44,4 +48,7 @@ def tally_of(entry: Entry, names: Names, key_id: str | None = None) -> Tally:
     if usage.estimated:
         tally.count(names.model(entry.model, "estimated_calls"), 1)
         tally.charge(names.model(entry.model, "estimated_cost_usd"), entry.cost)
+    if entry.decision is not None and entry.answered and decisions_kept:
+        decision = entry.decision.answered(entry.cost, usage.input_tokens, usage.output_tokens)
+        tally.decide(names, decision.name, decision.record(), decision.time, decisions_kept)
     return tally

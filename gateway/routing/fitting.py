@@ -334,9 +334,12 @@ def _calibration(
             bend - sum(across[form] ** 2 / bends[form] for form in levels)
         )
         steps = {form: (gradients[form] - across[form] * step) / bends[form] for form in levels}
-        slope += step
-        levels = {form: level + steps[form] for form, level in levels.items()}
-        if max(map(abs, steps.values())) < 1e-6:
+        # A whole step can land where all probabilities are 0 or 1, from where none leads back.
+        longest = max(abs(step) / expected, *map(abs, steps.values()))
+        part = min(1.0, 1.0 / max(longest, 1e-9))
+        slope += part * step
+        levels = {form: level + part * steps[form] for form, level in levels.items()}
+        if longest < 1e-6:
             break
     # Where the signals tell nothing of the outcome, chance alone must not turn them round.
     return max(0.0, slope), {"": usual, **levels}

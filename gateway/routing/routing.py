@@ -8,8 +8,9 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
-from gateway.routing.by_difficulty import ByDifficulty
+from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.dollars import FIRST_SHARE
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.held_policy import HeldPolicy
 from gateway.routing.policy import Policy, PromptLength
 from gateway.routing.share import HeldShare
@@ -21,21 +22,27 @@ SHARED_BY_NOBODY = ("cascade",)
 
 class Routing:
     """`policies` by their names; that of a request is the one that its model names (`auto:POLICY`), else its
-    key's, else `usual`. `shares` are those that are held, by the policy."""
+    key's, else `usual`. `exploration` is for those who have a request answered, and not only ask where it
+    would go; `shares` are those that are held, by the policy."""
 
     def __init__(
-        self, policies: Iterable[Policy], usual: str, shares: Mapping[str, HeldShare] | None = None
+        self,
+        policies: Iterable[Policy],
+        usual: str,
+        exploration: Exploration = NO_EXPLORATION,
+        shares: Mapping[str, HeldShare] | None = None,
     ) -> None:
         self.shares = shares or {}
         self._policies = {policy.name: policy for policy in policies}
         self._usual = self._policies[usual]
+        self.exploration = exploration
 
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
         policies: list[Policy] = [
             PromptLength(settings.routing_threshold_chars),
-            ByDifficulty(fixed_threshold=settings.routing_threshold_difficulty),
+            Difficulty(threshold=settings.routing_threshold_difficulty),
         ]
         share = settings.routing_expensive_share
         if settings.routing_dollars_per_day is not None:
@@ -47,7 +54,14 @@ class Routing:
                 for policy in policies
                 if policy.name not in SHARED_BY_NOBODY
             }
-        return cls(policies, settings.routing_policy, shares)
+        return cls(policies, settings.routing_policy, Exploration(settings.routing_explore), shares)
+
+    def replace(self, policy: Policy) -> None:
+        """Have another policy take the place of the one of its name from now on."""
+        before = self._policies.get(policy.name)
+        self._policies[policy.name] = policy
+        if before is self._usual:
+            self._usual = policy
 
     def policy_of(self, request: ModelRequest, tenant: Tenant, request_id: str = "") -> Policy:
         """Which policy chooses where the client leaves the choice; with the threshold for this request where

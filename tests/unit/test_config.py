@@ -61,6 +61,9 @@ BAD_VALUES = {
     "GATEWAY_PORT": [*NOT_A_WHOLE_NUMBER, "0", "65536"],
     "ROUTING_THRESHOLD_DIFFICULTY": ["-0.1", "1.01", "a"],
     "ROUTING_THRESHOLD_CHARS": [*NOT_A_WHOLE_NUMBER, "1000000001"],
+    "ROUTING_EXPLORE": [value for value in NOT_A_NUMBER if value != "0"] + ["0.51", "1"],
+    "ROUTING_LOG": ["all", "off", "features\nx"],
+    "ROUTING_LOG_SIZE": [*NOT_A_WHOLE_NUMBER, "1000001"],
     "WEB_CONCURRENCY": [*NOT_A_WHOLE_NUMBER, "0", "257"],
     "MAX_REQUEST_BYTES": [*NOT_A_WHOLE_NUMBER, "0", "2147483649"],
     "MAX_BODY_BYTES_IN_WORK": [*NOT_A_WHOLE_NUMBER, "0", "1099511627777"],
@@ -163,6 +166,8 @@ def test_with_no_setting_at_all_the_two_mock_models_serve() -> None:
     assert settings.models_file.is_file()
     assert settings.routing_policy == "prompt_length"
     assert settings.routing_threshold_chars == 150
+    assert (settings.routing_explore, settings.routing_log_size) == (0, 10_000)
+    assert settings.routing_log == "decisions"
     assert settings.redis_url == "redis://redis:6379/0"
     assert settings.redis_key_prefix == "gateway"
     assert settings.circuit_rules == CircuitRules()
@@ -189,6 +194,9 @@ def test_every_variable_is_read() -> None:
             "ROUTING_THRESHOLD_CHARS": "0",
             "ROUTING_THRESHOLD_DIFFICULTY": "0.25",
             "ROUTING_EXPENSIVE_SHARE": "0.2",
+            "ROUTING_EXPLORE": "0.02",
+            "ROUTING_LOG": "features",
+            "ROUTING_LOG_SIZE": "0",
             "REDIS_URL": f"rediss://user:{SECRET}@redis.example:6380/1",
             "REDIS_KEY_PREFIX": "{gateway}",
             "REDIS_TIMEOUT_SECONDS": "0.25",
@@ -223,6 +231,9 @@ def test_every_variable_is_read() -> None:
     assert settings.models_file == Path("models/mine.toml")
     assert settings.routing_threshold_chars == 0
     assert settings.routing_expensive_share == 0.2
+    assert settings.routing_explore == 0.02
+    assert settings.routing_log == "features"
+    assert settings.routing_log_size == 0
     assert settings.redis_url == f"rediss://user:{SECRET}@redis.example:6380/1"
     assert settings.redis_key_prefix == "{gateway}"
     assert settings.redis_timeout == 0.25

@@ -57,7 +57,7 @@ def seen(share: HeldShare, *scores: float) -> HeldShare:
 
 
 def routing_of(share: HeldShare, policy: PromptLength) -> Routing:
-    return Routing([policy], policy.name, {policy.name: share})
+    return Routing([policy], policy.name, shares={policy.name: share})
 
 
 def test_the_line_is_where_the_share_is_and_the_reason_says_so() -> None:
