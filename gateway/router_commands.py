@@ -6,6 +6,7 @@ import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ from gateway.ledger.names import Names
 from gateway.replay_text import gain_view, models_text, models_view, replay_text, replay_view
 from gateway.routing.decision import Decision
 from gateway.routing.difficulty import bundled
+from gateway.routing.estimates import Estimate
 from gateway.routing.learning import TooLittleFeedback, train
-from gateway.routing.replay import Replayed, by_difficulty, by_length, by_trained, gain, replay
+from gateway.routing.replay import Replayed, at_share, by_difficulty, by_length, by_trained, gain, replay
+from gateway.routing.trained_model import TrainedModel
 
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 POLICIES = ("prompt_length", "difficulty")  # that can be run again without a call of a model
@@ -150,7 +153,7 @@ def train_candidate(since: float, share: float | None, as_json: bool) -> None:
     except TooLittleFeedback as error:
         raise click.ClickException(f"Nothing can be learned yet: {error}.") from error
     desk.store.put_candidate(candidate)
-    better = gain(decisions, by_trained(candidate), usual)
+    better = gain_of(decisions, candidate, usual)
     view = {
         "version": candidate.version,
         "trained_on": candidate.trained_on,
@@ -171,14 +174,17 @@ def train_candidate(since: float, share: float | None, as_json: bool) -> None:
 @as_json_option
 @in_clear_words
 def promote(since: float, as_json: bool) -> None:
-    """Put the candidate live, if it is better than what routes now: the whole interval of the difference must
-    be above zero. Of each decision it is judged by what it learned from others."""
+    """Put the candidate live, if it is better than what routes now at the same share of the dearer model.
+
+    The whole interval of the difference must be above zero. Of each decision it is judged by what it learned
+    from others.
+    """
     desk = Desk.from_env()
     models = desk.store.models()
     if models.candidate is None:
         raise click.ClickException("There is no candidate; train one first.")
     name, usual = desk.usual(models)
-    better = gain(desk.decisions(since), by_trained(models.candidate), usual)
+    better = gain_of(desk.decisions(since), models.candidate, usual)
     if better.value is None:
         raise click.ClickException(
             f"Not promoted: {better.never_tried:.1%} of the requests would go where none like them went, "
@@ -192,7 +198,7 @@ def promote(since: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(view, indent=2))
     else:
-        click.echo(f"{models.candidate.version} is live: {in_words(better.low, better.high)} than {name}")
+        click.echo(f"{models.candidate.version} is live: against {name} {in_words(better.low, better.high)}")
         if name != "difficulty":
             click.echo("Requests go by it where ROUTING_POLICY, a key or the request says difficulty.")
 
@@ -229,8 +235,16 @@ def difficulty(models: Models, which: str, threshold: float | None) -> Replayed:
     return by_difficulty(bundled(), bundled().threshold if threshold is None else threshold)
 
 
+def gain_of(decisions: Sequence[Decision], candidate: TrainedModel, usual: Replayed) -> Estimate:
+    """How much better the candidate would be than the usual policy, each with the share that it was trained
+    for."""
+    judged = [decision for decision in decisions if decision.signals]
+    one, other = (at_share(judged, policy, candidate.share) for policy in (by_trained(candidate), usual))
+    return gain(judged, one, other)
+
+
 def in_words(low: float | None, high: float | None) -> str:
     """A difference between mean scores."""
     if low is None or high is None:
         return "the difference cannot be told"
-    return f"scores {low:+.3f} to {high:+.3f} better"
+    return f"{low:+.3f} to {high:+.3f} of the mean score"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from statistics import fmean
 
 from gateway.ids import new_id
 from gateway.routing.decision import Decision
 from gateway.routing.difficulty import DifficultyModel
+from gateway.routing.estimates import Logged
 from gateway.routing.fitting import Example, NothingToLearn, fit
+from gateway.routing.replay import threshold_for
+from gateway.routing.rewards import guesses_of
 from gateway.routing.trained_model import FOLDS, Fitted, TrainedModel, fold_of
 
 FEWEST_SCORED = 200
@@ -61,39 +63,30 @@ def train(decisions: Sequence[Decision], prior: DifficultyModel, share: float) -
     return TrainedModel(new_id()[:8], max(newest, time.time()), len(scored), share, whole, folds)
 
 
-def examples_of(scored: Sequence[Decision]) -> list[Example]:
+def examples_of(scored: Sequence[Decision], prior: DifficultyModel) -> list[Example]:
     """What decisions with feedback teach: how much better the dearer model's answer was, as far as is
     known."""
-    cheap = [each.feedback for each in scored if each.feedback is not None and not each.is_dear]
-    dear = [each.feedback for each in scored if each.feedback is not None and each.is_dear]
-    usual = {False: fmean(cheap) if cheap else 0.5, True: fmean(dear) if dear else 0.5}
+    logged = [
+        Logged(
+            each.is_dear,
+            each.propensity or 1.0,
+            each.feedback,
+            (math.log1p(each.characters), prior.score(each.signals).value),
+        )
+        for each in scored
+    ]
     examples = []
-    for each in scored:
+    for each, (cheap, dear) in zip(scored, guesses_of(logged), strict=True):
         if each.feedback is None or each.propensity is None:
             continue
-        better = each.feedback - usual[not each.is_dear]
-        examples.append(
-            Example(
-                each.signals,
-                better if each.is_dear else -better,
-                min(1 / each.propensity, MOST_WEIGHT),
-                each.model,
-            )
-        )
+        better = each.feedback - cheap if each.is_dear else dear - each.feedback
+        weight = min(1 / each.propensity, MOST_WEIGHT)
+        examples.append(Example(each.signals, better, weight, each.model))
     return examples
-
-
-def threshold_for(share: float, scores: Sequence[float]) -> float:
-    """The threshold above which `share` of the scores lie."""
-    ascending = sorted(scores)
-    if not ascending or share >= 1:
-        return -math.inf if share >= 1 else math.inf
-    above = round(share * len(ascending))
-    return ascending[len(ascending) - above - 1]
 
 
 def _fitted(
     scored: Sequence[Decision], known: Sequence[Decision], prior: DifficultyModel, share: float
 ) -> Fitted:
-    model = fit(examples_of(scored), prior)
+    model = fit(examples_of(scored, prior), prior)
     return Fitted(model, threshold_for(share, [model.score(each.signals).value for each in known]))

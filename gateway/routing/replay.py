@@ -16,7 +16,7 @@ from gateway.routing.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class Wish:
-    """What a policy would have done: whether it wants the dearer model, and its score."""
+    """What a policy would have done: whether it wants the dearer model, and how much."""
 
     dear: bool
     score: float
@@ -72,9 +72,32 @@ def by_trained(trained: TrainedModel, threshold: float | None = None) -> Replaye
             return None
         fitted = trained.unseen(decision)
         score = fitted.model.score(decision.signals)
-        return Wish(score.is_above(fitted.threshold if threshold is None else threshold), score.value)
+        dear = score.is_above(fitted.threshold if threshold is None else threshold)
+        # Each fold has a scale of its own, but the thresholds are where the shares of all are the same.
+        return Wish(dear, score.value - fitted.threshold)
 
     return wish
+
+
+def at_share(decisions: Sequence[Decision], policy: Replayed, share: float) -> Replayed:
+    """A policy with its threshold where it sends that share of the decisions to the dearer model."""
+    scores = [wish.score for decision in decisions if (wish := policy(decision)) is not None]
+    threshold = threshold_for(share, scores)
+
+    def wish_of(decision: Decision) -> Wish | None:
+        wish = policy(decision)
+        return None if wish is None else Wish(wish.score > threshold, wish.score)
+
+    return wish_of
+
+
+def threshold_for(share: float, scores: Sequence[float]) -> float:
+    """The threshold above which `share` of the scores lie."""
+    ascending = sorted(scores)
+    if not ascending or share >= 1:
+        return -math.inf if share >= 1 else math.inf
+    above = round(share * len(ascending))
+    return ascending[len(ascending) - above - 1]
 
 
 def replay(decisions: Sequence[Decision], policy: Replayed) -> Replay:

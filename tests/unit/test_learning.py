@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.routing.difficulty import bundled
-from gateway.routing.learning import FEWEST_SCORED, TooLittleFeedback, examples_of, threshold_for, train
-from gateway.routing.replay import by_difficulty, by_trained, gain, replay
+from gateway.routing.learning import FEWEST_SCORED, TooLittleFeedback, examples_of, train
+from gateway.routing.replay import at_share, by_difficulty, by_trained, gain, replay, threshold_for
 from gateway.routing.trained_model import TrainedModel, UnreadableModel, fold_of
 from tests.support.tenant import HARD, LIVE_SHARE, decisions_of
 
@@ -36,8 +36,12 @@ def test_what_was_learned_is_worth_something_on_requests_that_it_has_not_seen() 
 
 
 def test_the_share_of_the_dearer_model_stays_as_it_was() -> None:
-    share = replay(DECISIONS, by_trained(TRAINED)).share
-    assert share == pytest.approx(LIVE_SHARE, abs=0.03)
+    assert replay(DECISIONS, by_trained(TRAINED)).share == pytest.approx(LIVE_SHARE, abs=0.03)
+    for share in (0.1, 0.5, 0.9):
+        for policy in (by_trained(TRAINED), by_difficulty(bundled(), 0.0)):
+            assert replay(DECISIONS, at_share(DECISIONS, policy, share)).share == pytest.approx(
+                share, abs=0.01
+            )
 
 
 def test_no_decision_is_judged_by_a_model_that_learned_from_it() -> None:
@@ -47,7 +51,7 @@ def test_no_decision_is_judged_by_a_model_that_learned_from_it() -> None:
 
 
 def test_answers_of_each_model_are_compared_among_themselves_and_a_few_explored_ones_do_not_decide() -> None:
-    examples = examples_of(DECISIONS)
+    examples = examples_of(DECISIONS, bundled())
     assert {example.group for example in examples} == {"cheap", "dear"}
     assert max(example.weight for example in examples) <= 5
     wrong_cheap = next(
