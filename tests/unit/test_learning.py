@@ -69,7 +69,11 @@ def test_a_model_survives_its_record() -> None:
     assert (again.version, again.trained_on, again.share) == (TRAINED.version, 1000, LIVE_SHARE)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"models": []}', TRAINED.to_json()[:-2]])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"models": []}', TRAINED.to_json()[:-2]],
+    ids=["empty", "no fields", "a list", "null", "no models", "cut"],  # else they hold the time
+)
 def test_what_is_no_model_is_refused(text: str) -> None:
     with pytest.raises(UnreadableModel):
         TrainedModel.from_json(text)
