@@ -87,6 +87,12 @@ ADDRESS = re.compile(
 def without_addresses(text: str, words: Set[str]) -> str:
     """The text without the sentences that speak to the router; `words` are those of the text, in lower
     case."""
-    if TELLTALES.isdisjoint(words):
+    telltales = TELLTALES & words
+    if not telltales:
         return text
-    return "".join(sentence for sentence in SENTENCE.findall(text) if not ADDRESS.search(sentence))
+    return "".join(sentence for sentence in SENTENCE.findall(text) if not _is_address(sentence, telltales))
+
+
+def _is_address(sentence: str, telltales: Set[str]) -> bool:
+    lowered = sentence.lower()
+    return any(word in lowered for word in telltales) and ADDRESS.search(sentence) is not None
