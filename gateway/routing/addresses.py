@@ -21,7 +21,8 @@ TELLTALES = frozenset(
     system thinking threshold tier trivial weak weaker gpt claude gemini llama mistral mixtral qwen deepseek
     """)
 )
-SENTENCE = re.compile(r"[^.!?\n;]+[.!?\n;]*|[.!?\n;]+")
+# A full stop before a letter or digit ends none.
+SENTENCE = re.compile(r"[^.!?\n;]+(?:\.(?=\w)[^.!?\n;]+)*[.!?\n;]*|[.!?\n;]+")
 MODEL = r"(?:language )?(?:models?|llms?|tier|engine|assistant|backend)\b"
 KIND = (
     r"\b(?:cheap(?:er|est)?|inexpensive|low[- ]cost|weak(?:er|est)?|small(?:er|est)?|tiny|mini|basic"
