@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from evaluation.data import FOLDS, TRAINABLE, Outcome, fold_of, split
+from evaluation.data import FOLDS, TRAINABLE, Outcome, by_pair, fold_of, split
+from evaluation.metrics import mean
 from evaluation.policies import Policy
+from evaluation.prices import LEAST_CHARACTERS, price_of
 from evaluation.train_difficulty import Trained, train
 
 NAME = "difficulty"
 LEFT_OUT = "difficulty, without the benchmark's family"
+PER_DOLLAR = "difficulty over extra cost (a try)"
 # Benchmarks with the same questions, or the same kind of questions.
 FAMILIES = (
     ("mmlu-clean", "mmlu-pro", "mmlu"),
@@ -52,6 +55,7 @@ class CrossValidated:
         return [
             Policy(NAME, lambda outcomes: [self.score(each.prompt, each.stem) for each in outcomes]),
             Policy(LEFT_OUT, self._scores_without_family),
+            Policy(PER_DOLLAR, self._scores_per_dollar),
         ]
 
     def _scores_without_family(self, outcomes: Sequence[Outcome]) -> list[float]:
@@ -60,3 +64,17 @@ class CrossValidated:
             if each.prompt not in scores:
                 scores[each.prompt] = self._without_family[each.benchmark].score(each.prompt)
         return [scores[each.prompt] for each in outcomes]
+
+    def _scores_per_dollar(self, outcomes: Sequence[Outcome]) -> list[float]:
+        """By what the expensive model's answer would cost more, if it were as long as its usual one: what the
+        next dollar buys most with."""
+        usual = {
+            pair: mean([each.expensive_out_chars or LEAST_CHARACTERS for each in rows])
+            for pair, rows in by_pair(outcomes).items()
+        }
+        scores = []
+        for each in outcomes:
+            expensive, cheap = price_of(each.pair.expensive), price_of(each.pair.cheap)
+            sizes = (len(each.prompt), usual[each.pair])
+            scores.append(self.score(each.prompt, each.stem) / (expensive.of(*sizes) - cheap.of(*sizes)))
+        return scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evaluation.data import TRAINABLE, Outcome, by_pair
-from evaluation.difficulty import NAME, CrossValidated
+from evaluation.difficulty import NAME, PER_DOLLAR, CrossValidated
 from evaluation.figures import CORNERS, MACRO, Figures, figures_of, macro, points
 from evaluation.litellm_routers import litellm_routers
 from evaluation.plots import Curve, Panel, panels_svg
@@ -21,7 +21,7 @@ from evaluation.tables import (
 PICTURE = "routing.svg"
 # Policies that are compared by pair of models; a wider table cannot be read.
 BY_PAIR = ("prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2")
-DRAWN = ("random", "prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
+DRAWN = ("random", "prompt_length", NAME, PER_DOLLAR, "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
 
 
 def policy_blocks(
