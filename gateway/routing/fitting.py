@@ -1,9 +1,9 @@
-"""Fits the model of difficulty to outcomes: ridge regression of the gain within each group, its strength chosen
-by cross-validation, then a logistic calibration to a probability.
+"""Fits the model of difficulty to outcomes: ridge regression of the gain within each group, its strength
+chosen by cross-validation, then a logistic calibration to a probability.
 
-In plain Python, since it also runs where the gateway runs. Only sums over the examples are kept (of the products
-of each two signals), so that every trial of a strength costs one solution of a small system; 30,000 examples
-take some ten seconds of a core.
+In plain Python, since it also runs where the gateway runs. Only sums over the examples are kept (of the
+products of each two signals), so that every trial of a strength costs one solution of a small system; 30,000
+examples take some five seconds of a core.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ FOLDS = 5
 FEWEST_EXAMPLES = 50
 # A signal that fewer examples have is left out.
 FEWEST_WITH_SIGNAL = 20
-STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+LEAST_SCALE = 1e-6
+# The share of a signal's values at each end that do not widen its range.
+OUTLIERS = 0.01
+STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 HEADS = 8
 SEED = 7
 CALIBRATION_STEPS = 30
-# Of the offsets of the forms, which few examples must not set.
+# In examples: how much the expected slope and the level of all count beside what the examples of a form say.
 CALIBRATION_STRENGTH = 3.0
 
 Matrix = list[list[float]]
@@ -38,14 +41,24 @@ class NothingToLearn(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """What came of a prompt. `outcome` is what the dearer model's answer was better by: 1 where only its would
-    do, 0 where it made no difference, -1 where only the cheap one's would do. A group has a level of its own that
-    teaches nothing: what is learned are the differences within each."""
+    """What came of a prompt. `outcome` is what the dearer model's answer was better by: 1 where only its
+    would do, 0 where it made no difference, -1 where only the cheap one's would do. A group has a level of
+    its own that teaches nothing: what is learned are the differences within each."""
 
     signals: Mapping[str, float]
     outcome: float
     weight: float = 1.0
     group: str = ""
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """Mean and standard deviation of a signal, and the range of its values without outliers."""
+
+    mean: float
+    scale: float
+    low: float
+    high: float
 
 
 @dataclass
@@ -96,8 +109,8 @@ class _Sums:
         return whole
 
     def within_groups(self) -> tuple[Matrix, list[float], float]:
-        """The sums of products, of products with the outcome, and of the outcome's squares, all as differences
-        from the means of each group."""
+        """The sums of products, of products with the outcome, and of the outcome's squares, all as
+        differences from the means of each group."""
         products = [list(row) for row in self.products]
         outcomes, squares = list(self.outcomes), self.squares
         for group in self.groups.values():
@@ -114,8 +127,8 @@ class _Sums:
 
 
 def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> DifficultyModel:
-    """The model that explains the examples best. With a prior it has the prior's signals, and its weights leave
-    the prior's only as far as the examples speak for it. The same examples give the same model.
+    """The model that explains the examples best. With a prior its weights leave the prior's only as far as
+    the examples speak for it. The same examples give the same model.
 
     :raises NothingToLearn: when there are fewer than `FEWEST_EXAMPLES`, or all have the same outcome
     """
@@ -124,7 +137,9 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
         raise NothingToLearn(f"{len(examples)} examples with signals; at least {FEWEST_EXAMPLES} are needed")
     if len({example.outcome for example in examples}) < 2:
         raise NothingToLearn("all examples have the same outcome")
-    scaling = _scaling(examples) if prior is None else {n: (s.mean, s.scale) for n, s in prior.signals.items()}
+    scaling = _scaling(examples)
+    if prior is not None:
+        scaling |= {name: _widened(signal, scaling.get(name)) for name, signal in prior.signals.items()}
     names = list(scaling)
     places = {name: i for i, name in enumerate(names)}
     rows = [_row(example.signals, places, scaling) for example in examples]
@@ -134,7 +149,8 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     sums = [_Sums(len(names)) for _ in range(FOLDS)]
     for example, row, weight, fold in zip(examples, rows, weights, folds, strict=True):
         sums[fold].add(row, example.outcome, weight, example.group)
-    start = [0.0] * len(names) if prior is None else [prior.signals[name].weight for name in names]
+    known = {} if prior is None else prior.signals
+    start = [known[name].weight if name in known else 0.0 for name in names]
 
     strength, held_out = _strength(sums, start)
     products, outcomes, squares = _Sums.of(sums, len(names)).within_groups()
@@ -143,50 +159,63 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     deviations = _deviations(triangle, noise)
 
     gains = [_dot(row, held_out[fold]) for row, fold in zip(rows, folds, strict=True)]
-    forms = [name for name in names if name.startswith("form/")]
-    intercept, slope, offsets = _calibration(examples, weights, gains, forms, prior)
+    forms = [_form_of(example.signals) for example in examples]
+    slope, levels = _calibration([example.outcome for example in examples], weights, gains, forms, prior)
     # The scaled rows leave out the signals' means, which the model subtracts.
     shift = sum(
-        weight * mean / scale for weight, (mean, scale) in zip(solution, scaling.values(), strict=True)
+        weight * each.mean / each.scale for weight, each in zip(solution, scaling.values(), strict=True)
     )
-    intercept += slope * shift
-    intercept += sum(offset * scaling[name][0] for name, offset in offsets.items())
+    intercept = levels[""] + slope * shift
+    intercept += sum(
+        (level - levels[""]) * scaling[form].mean for form, level in levels.items() if form in scaling
+    )
     signals = {
-        name: Signal(mean, scale, solution[i], tuple(each[i] for each in deviations), offsets.get(name, 0.0))
-        for i, (name, (mean, scale)) in enumerate(scaling.items())
+        name: Signal(
+            each.mean,
+            each.scale,
+            each.low,
+            each.high,
+            solution[i],
+            tuple(deviation[i] for deviation in deviations),
+            levels[name] - levels[""] if name in levels else 0.0,
+        )
+        for i, (name, each) in enumerate(scaling.items())
     }
     model = DifficultyModel(signals, intercept, slope, threshold=0.5)
     values = [model.score(example.signals).value for example in examples]
     return DifficultyModel(signals, intercept, slope, _median(values, weights))
 
 
-def _scaling(examples: Sequence[Example]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of each signal that enough examples have."""
-    counts: dict[str, int] = {}
-    totals: dict[str, float] = {}
-    squares: dict[str, float] = {}
+def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
+    """Of each signal that enough examples have."""
+    values: dict[str, list[float]] = {}
     for example in examples:
         for name, value in example.signals.items():
-            counts[name] = counts.get(name, 0) + 1
-            totals[name] = totals.get(name, 0.0) + value
-            squares[name] = squares.get(name, 0.0) + value * value
+            values.setdefault(name, []).append(value)
     scaling = {}
-    for name in sorted(counts):
-        mean = totals[name] / len(examples)
-        scale = math.sqrt(max(0.0, squares[name] / len(examples) - mean * mean))
-        if counts[name] >= FEWEST_WITH_SIGNAL and scale > 1e-6:
-            scaling[name] = (mean, scale)
+    for name in sorted(values):
+        own = sorted(values[name])
+        mean = sum(own) / len(examples)
+        scale = math.sqrt(max(0.0, sum(map(mul, own, own)) / len(examples) - mean * mean))
+        if len(own) >= FEWEST_WITH_SIGNAL and scale > LEAST_SCALE:
+            cut = int(OUTLIERS * len(own))
+            scaling[name] = _Scaling(mean, scale, own[cut], own[-1 - cut])
     return scaling
 
 
-def _row(
-    signals: Mapping[str, float], places: Mapping[str, int], scaling: Mapping[str, tuple[float, float]]
-) -> Row:
+def _widened(signal: Signal, seen: _Scaling | None) -> _Scaling:
+    """As the prior has it, with the range of the examples besides."""
+    low = signal.low if seen is None else min(signal.low, seen.low)
+    high = signal.high if seen is None else max(signal.high, seen.high)
+    return _Scaling(signal.mean, signal.scale, low, high)
+
+
+def _row(signals: Mapping[str, float], places: Mapping[str, int], scaling: Mapping[str, _Scaling]) -> Row:
     """The signals by their places. They are scaled but not centred: a zero stays one, and costs nothing."""
     return sorted(
-        (places[name], value / scaling[name][1])
+        (places[name], min(max(value, each.low), each.high) / each.scale)
         for name, value in signals.items()
-        if value and name in places
+        if (each := scaling.get(name))
     )
 
 
@@ -248,12 +277,13 @@ def _loss(solution: Sequence[float], products: Matrix, outcomes: Sequence[float]
     quadratic = 0.0
     for i, row in enumerate(products):
         quadratic += solution[i] * (2 * sum(map(mul, row, solution)) - row[i] * solution[i])
-    return squares - 2 * sum(map(mul, solution, outcomes)) + quadratic
+    across: float = sum(map(mul, solution, outcomes))
+    return squares - 2 * across + quadratic
 
 
 def _deviations(triangle: Matrix, noise: float) -> list[list[float]]:
     """Draws from the normal distribution of what the weights may be off by, given the examples."""
-    drawing = random.Random(SEED)  # noqa: S311: no secret
+    drawing = random.Random(SEED)  # noqa: S311 no secret
     spread = math.sqrt(noise)
     return [_backward(triangle, [drawing.gauss(0, spread) for _ in triangle]) for _ in range(HEADS)]
 
@@ -262,46 +292,54 @@ def _dot(row: Row, solution: Sequence[float]) -> float:
     return sum(value * solution[i] for i, value in row)
 
 
+def _form_of(signals: Mapping[str, float]) -> str:
+    """The signal that names the form of most of what was measured, or nothing."""
+    forms = [name for name in signals if name.startswith("form/")]
+    return max(forms, key=lambda name: signals[name], default="")
+
+
 def _calibration(
-    examples: Sequence[Example],
+    outcomes: Sequence[float],
     weights: Sequence[float],
     gains: Sequence[float],
     forms: Sequence[str],
     prior: DifficultyModel | None,
-) -> tuple[float, float, dict[str, float]]:
-    """Intercept, slope and the forms' offsets of the log odds that only the dearer model would do, by a logistic
-    regression on gains that were predicted without the example's fold (Platt), in Newton's steps."""
-    columns = [[1.0, gain, *(e.signals.get(f, 0.0) for f in forms)] for e, gain in zip(examples, gains, strict=True)]
-    targets = [min(1.0, max(0.0, example.outcome)) for example in examples]
-    size = 2 + len(forms)
-    share = sum(map(mul, weights, targets)) / sum(weights)
-    share = min(0.99, max(0.01, share))
+) -> tuple[float, dict[str, float]]:
+    """How the log odds that only the dearer model would do rise with the gain, and where they are at a gain
+    of 0 for each form of prompt, and for any other one (""). By a logistic regression (Platt) on gains that
+    were predicted without the example's fold, in Newton's steps."""
+    targets = [min(1.0, max(0.0, outcome)) for outcome in outcomes]
+    total = sum(weights)
+    share = min(0.99, max(0.01, sum(map(mul, weights, targets)) / total))
     # A gain of so much is about so much more of the probability.
-    usual = 1 / (share * (1 - share)) if prior is None else prior.slope
-    at = [math.log(share / (1 - share)), usual, *([0.0] * len(forms))]
-    if prior is not None:
-        at[2:] = [prior.signals[form].offset for form in forms]
-    middle = list(at)
-    penalties = [0.0, CALIBRATION_STRENGTH / usual**2, *([CALIBRATION_STRENGTH] * len(forms))]
-    at[0] -= usual * sum(map(mul, weights, gains)) / sum(weights)
+    expected = 1 / (share * (1 - share)) if prior is None else prior.slope
+    pull = CALIBRATION_STRENGTH * share * (1 - share)
+    slope, usual = expected, math.log(share / (1 - share))
+    levels = dict.fromkeys(forms, usual)
     for _ in range(CALIBRATION_STEPS):
-        gradient = [-penalties[i] * (at[i] - middle[i]) for i in range(size)]
-        curvature = [[penalties[i] + 1e-9 if i == j else 0.0 for j in range(i + 1)] for i in range(size)]
-        for column, target, weight in zip(columns, targets, weights, strict=True):
-            value = probability(sum(map(mul, column, at)))
-            error, bend = weight * (target - value), weight * value * (1 - value)
-            for i, each in enumerate(column):
-                if each:
-                    gradient[i] += error * each
-                    row, bent = curvature[i], bend * each
-                    for j in range(i + 1):
-                        row[j] += bent * column[j]
-        step, _ = _ridge(curvature, gradient, 0.0, [0.0] * size)
-        at = [value + change for value, change in zip(at, step, strict=True)]
-        if max(map(abs, step)) < 1e-6:
+        gradients = {form: pull * (usual - level) for form, level in levels.items()}
+        bends = dict.fromkeys(levels, pull)
+        across = dict.fromkeys(levels, 0.0)
+        gradient, bend = pull * (expected - slope) / expected**2, pull / expected**2
+        for target, weight, gain, form in zip(targets, weights, gains, forms, strict=True):
+            value = probability(levels[form] + slope * gain)
+            error, curvature = weight * (target - value), weight * value * (1 - value)
+            gradients[form] += error
+            bends[form] += curvature
+            across[form] += curvature * gain
+            gradient += error * gain
+            bend += curvature * gain * gain
+        # Each level meets the others in the slope only, so the system is solved by hand.
+        step = (gradient - sum(across[form] * gradients[form] / bends[form] for form in levels)) / (
+            bend - sum(across[form] ** 2 / bends[form] for form in levels)
+        )
+        steps = {form: (gradients[form] - across[form] * step) / bends[form] for form in levels}
+        slope += step
+        levels = {form: level + steps[form] for form, level in levels.items()}
+        if max(map(abs, steps.values())) < 1e-6:
             break
     # Where the signals tell nothing of the outcome, chance alone must not turn them round.
-    return at[0], max(0.0, at[1]), dict(zip(forms, at[2:], strict=True))
+    return max(0.0, slope), {"": usual, **levels}
 
 
 def _median(values: Sequence[float], weights: Sequence[float]) -> float:

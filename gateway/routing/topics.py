@@ -1,7 +1,7 @@
-"""What a text is about, by the words in it: which words are known at all, and of which topics they speak.
+"""What a text is about, by the words in it: which are known at all, and of which topics they speak.
 
-The words and their topics are counted from public exam questions (`evaluation/train_difficulty.py`); a topic's
-name says no more than the name of a school subject.
+The words and their topics are counted from public exam questions (`evaluation/train_difficulty.py`); a
+topic's name says no more than the name of a school subject.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ LEAST_EVIDENCE = 1.0
 # Counted in addition to each topic's own words, spread as in all texts: what is rare proves little.
 PRIOR_WORDS = 20
 FEWEST_TEXTS = 6
-MOST_WORDS = 7000
+MOST_WORDS = 8000
 # Evidence adds up less than proportionally, as words of one text are not independent.
 DAMPING = 0.4
+# Fewer words count as so many: one or two make no topic.
+FEWEST_WORDS = 10
 LEAST_SHARE = 0.02
 TENTHS = 10
 
@@ -45,7 +47,7 @@ class Topics:
         for word in words:
             for topic, tenths in known.get(word, ()):
                 evidence[topic] = evidence.get(topic, 0) + tenths
-        damping = TENTHS * max(1, len(words)) ** DAMPING
+        damping = TENTHS * max(FEWEST_WORDS, len(words)) ** DAMPING
         odds = {topic: math.exp(tenths / damping) for topic, tenths in evidence.items()}
         total = sum(odds.values()) + len(self.names) - len(odds)
         return {
@@ -58,7 +60,7 @@ class Topics:
             f"{json.dumps(word)}: {json.dumps([n for pair in pairs for n in pair], separators=(',', ':'))}"
             for word, pairs in sorted(self.words.items())
         ]
-        return '{"topics": %s,\n"words": {\n%s\n}}\n' % (json.dumps(list(self.names)), ",\n".join(lines))
+        return f'{{"topics": {json.dumps(self.names)},\n"words": {{\n' + ",\n".join(lines) + "\n}}\n"
 
     @classmethod
     def from_json(cls, text: str) -> Topics:
@@ -79,15 +81,15 @@ class Topics:
 def count_topics(texts: Iterable[tuple[Collection[str], str]]) -> Topics:
     """The topics of texts, each given by its distinct words and the name of its topic."""
     in_topic: dict[str, Counter[str]] = {}
-    for words, topic in texts:
-        in_topic.setdefault(topic, Counter()).update(words)
+    for distinct, topic in texts:
+        in_topic.setdefault(topic, Counter()).update(distinct)
     names = sorted(in_topic)
     everywhere: Counter[str] = Counter()
     for counts in in_topic.values():
         everywhere.update(counts)
     total = everywhere.total() + len(everywhere)
     sizes = [in_topic[name].total() for name in names]
-    words = {}
+    words: dict[str, tuple[tuple[int, int], ...]] = {}
     usual = sorted(everywhere, key=lambda word: (-everywhere[word], word))[:MOST_WORDS]
     for word in usual:
         if everywhere[word] < FEWEST_TEXTS:
