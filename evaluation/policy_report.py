@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evaluation.aims import policy_aims
 from evaluation.data import TRAINABLE, Outcome, by_pair
 from evaluation.difficulty import NAME, PER_DOLLAR, CrossValidated
 from evaluation.figures import CORNERS, MACRO, Figures, figures_of, macro, points
@@ -42,7 +43,8 @@ def policy_blocks(
         for pair, outcomes in by_pair(benchmarks[name]).items()
         if len(by_pair(benchmarks[name])) > 1
     }
-    tables = [policy_tables(figures), difference_table(figures, NAME)]
+    rivals = [policy.name for policy in policies if policy.name.startswith("LiteLLM")]
+    tables = [policy_aims(figures, NAME, rivals), policy_tables(figures), difference_table(figures, NAME)]
     models = {
         model
         for outcomes in benchmarks.values()
