@@ -66,15 +66,20 @@ class CrossValidated:
         return [scores[each.prompt] for each in outcomes]
 
     def _scores_per_dollar(self, outcomes: Sequence[Outcome]) -> list[float]:
-        """By what the expensive model's answer would cost more, if it were as long as its usual one: what the
-        next dollar buys most with."""
+        """By what the expensive model costs more on this prompt than on the pair's mean prompt, if its answers
+        were all as long: what the next dollar buys most with."""
         usual = {
-            pair: mean([each.expensive_out_chars or LEAST_CHARACTERS for each in rows])
+            pair: (
+                mean([len(each.prompt) for each in rows]),
+                mean([each.expensive_out_chars or LEAST_CHARACTERS for each in rows]),
+            )
             for pair, rows in by_pair(outcomes).items()
         }
         scores = []
         for each in outcomes:
             expensive, cheap = price_of(each.pair.expensive), price_of(each.pair.cheap)
-            sizes = (len(each.prompt), usual[each.pair])
-            scores.append(self.score(each.prompt, each.stem) / (expensive.of(*sizes) - cheap.of(*sizes)))
+            prompt, answer = usual[each.pair]
+            extra = expensive.of(len(each.prompt), answer) - cheap.of(len(each.prompt), answer)
+            usually = expensive.of(prompt, answer) - cheap.of(prompt, answer)
+            scores.append(self.score(each.prompt, each.stem) * usually / extra)
         return scores
