@@ -62,6 +62,7 @@ class Settings:
     last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
+    routing_threshold_difficulty: float | None
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -147,6 +148,7 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
+            routing_threshold_difficulty=env.optional_number("ROUTING_THRESHOLD_DIFFICULTY", 0, 1),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),

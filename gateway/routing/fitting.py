@@ -12,7 +12,7 @@ import math
 import random
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import mul
 
 from gateway.routing.difficulty import DifficultyModel, Signal, probability
@@ -159,16 +159,22 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     deviations = _deviations(triangle, noise)
 
     gains = [_dot(row, held_out[fold]) for row, fold in zip(rows, folds, strict=True)]
-    forms = [_form_of(example.signals) for example in examples]
-    slope, levels = _calibration([example.outcome for example in examples], weights, gains, forms, prior)
+    usual_gain = sum(map(mul, weights, gains)) / len(gains)
+    forms = [form if (form := _form_of(example.signals)) in scaling else "" for example in examples]
+    slope, levels, error = _calibration(
+        [example.outcome for example in examples],
+        weights,
+        [gain - usual_gain for gain in gains],
+        forms,
+        prior,
+    )
     # The scaled rows leave out the signals' means, which the model subtracts.
     shift = sum(
         weight * each.mean / each.scale for weight, each in zip(solution, scaling.values(), strict=True)
     )
-    intercept = levels[""] + slope * shift
-    intercept += sum(
-        (level - levels[""]) * scaling[form].mean for form, level in levels.items() if form in scaling
-    )
+    offsets = {form: level - levels[""] for form, level in levels.items() if form}
+    intercept = levels[""] + slope * (shift - usual_gain)
+    intercept += sum(offset * scaling[form].mean for form, offset in offsets.items())
     signals = {
         name: Signal(
             each.mean,
@@ -177,13 +183,13 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
             each.high,
             solution[i],
             tuple(deviation[i] for deviation in deviations),
-            levels[name] - levels[""] if name in levels else 0.0,
+            offsets.get(name, 0.0),
         )
         for i, (name, each) in enumerate(scaling.items())
     }
-    model = DifficultyModel(signals, intercept, slope, threshold=0.5)
+    model = DifficultyModel(signals, intercept, slope, threshold=0.5, error=error)
     values = [model.score(example.signals).value for example in examples]
-    return DifficultyModel(signals, intercept, slope, _median(values, weights))
+    return replace(model, threshold=_median(values, weights))
 
 
 def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
@@ -199,7 +205,8 @@ def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
         scale = math.sqrt(max(0.0, sum(map(mul, own, own)) / len(examples) - mean * mean))
         if len(own) >= FEWEST_WITH_SIGNAL and scale > LEAST_SCALE:
             cut = int(OUTLIERS * len(own))
-            scaling[name] = _Scaling(mean, scale, own[cut], own[-1 - cut])
+            # Of turns with unlike signals each counts in part, so there are values down to none.
+            scaling[name] = _Scaling(mean, scale, min(0.0, own[cut]), max(0.0, own[-1 - cut]))
     return scaling
 
 
@@ -304,10 +311,10 @@ def _calibration(
     gains: Sequence[float],
     forms: Sequence[str],
     prior: DifficultyModel | None,
-) -> tuple[float, dict[str, float]]:
-    """How the log odds that only the dearer model would do rise with the gain, and where they are at a gain
-    of 0 for each form of prompt, and for any other one (""). By a logistic regression (Platt) on gains that
-    were predicted without the example's fold, in Newton's steps."""
+) -> tuple[float, dict[str, float], float]:
+    """How the log odds that only the dearer model would do rise with the gain; where they are at a gain of 0
+    for each form of prompt, and for any other one (""); and the standard error of that. By a logistic
+    regression (Platt) on gains that were predicted without the example's fold, in Newton's steps."""
     targets = [min(1.0, max(0.0, outcome)) for outcome in outcomes]
     total = sum(weights)
     share = min(0.99, max(0.01, sum(map(mul, weights, targets)) / total))
@@ -339,7 +346,9 @@ def _calibration(
         if max(map(abs, steps.values())) < 1e-6:
             break
     # Where the signals tell nothing of the outcome, chance alone must not turn them round.
-    return max(0.0, slope), {"": usual, **levels}
+    slope = max(0.0, slope)
+    average = sum(weight * levels[form] for weight, form in zip(weights, forms, strict=True)) / total
+    return slope, {**levels, "": average}, 1 / math.sqrt(sum(bends.values()))
 
 
 def _median(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
+from gateway.routing.by_difficulty import ByDifficulty
 from gateway.routing.policy import Policy, PromptLength
 from gateway.schema.base import ModelRequest
 
@@ -23,7 +24,11 @@ class Routing:
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
-        return cls([PromptLength(settings.routing_threshold_chars)], settings.routing_policy)
+        policies: list[Policy] = [
+            PromptLength(settings.routing_threshold_chars),
+            ByDifficulty(fixed_threshold=settings.routing_threshold_difficulty),
+        ]
+        return cls(policies, settings.routing_policy)
 
     def policy_of(self, request: ModelRequest, tenant: Tenant) -> Policy:
         """Which policy chooses where the client leaves the choice."""
