@@ -18,7 +18,7 @@ TELLTALES = frozenset(
     difficult difficulty disregard easier easiest easy effort effortless elementary escalate expensive
     expensivemodel forget gateway hard hardness ignore inexpensive instruction instructions llm mini model
     models override reasoning route router routed routes routing score simple simpler simplest straightforward
-    system thinking threshold tier trivial weak weaker
+    system thinking threshold tier trivial weak weaker gpt claude gemini llama mistral mixtral qwen deepseek
     """)
 )
 SENTENCE = re.compile(r"[^.!?\n;]+[.!?\n;]*|[.!?\n;]+")
@@ -44,7 +44,11 @@ ADDRESS = re.compile(
             r"|earlier|rules?|prompts?|system|rout\w+|polic\w+|threshold|everything)\b",
             # "the cheap model", "CheapModel", "a model that is cheap"
             KIND + r"[- ]?" + MODEL,
-            r"\b(?:cheap|expensive)_?model\b",
+            r"\b(?:cheap|expensive)_?model\b|\bleast expensive (?:one|option)\b",
+            r"^\W*(?:model|tier|policy|route)\b\W{0,3}[=:]",
+            # "gpt-4o-mini can answer this"
+            r"\b(?:gpt|claude|gemini|llama|mistral|mixtral|qwen|deepseek)-[\w.-]+"
+            r" (?:can|could|should|must|will|is)\b",
             r"\b" + MODEL + GAP + r"\b(?:cheap(?:er|est)?|inexpensive|expensive|low[- ]cost)\b",
             # "Route this to the small one"
             r"\b(?:re-?)?(?:route|routed|routing|send|forward|assign|dispatch|delegate|escalate)\b"
@@ -83,6 +87,12 @@ ADDRESS = re.compile(
 def without_addresses(text: str, words: Set[str]) -> str:
     """The text without the sentences that speak to the router; `words` are those of the text, in lower
     case."""
-    if TELLTALES.isdisjoint(words):
+    telltales = TELLTALES & words
+    if not telltales:
         return text
-    return "".join(sentence for sentence in SENTENCE.findall(text) if not ADDRESS.search(sentence))
+    return "".join(sentence for sentence in SENTENCE.findall(text) if not _is_address(sentence, telltales))
+
+
+def _is_address(sentence: str, telltales: Set[str]) -> bool:
+    lowered = sentence.lower()
+    return any(word in lowered for word in telltales) and ADDRESS.search(sentence) is not None

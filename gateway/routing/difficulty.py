@@ -19,12 +19,15 @@ MOST_LOG_ODDS = 30.0
 
 @dataclass(frozen=True)
 class Signal:
-    """What the model knows of a signal. `weight` is what the dearer model gains (quality, 0 to 1) for each
+    """What the model knows of a signal. Its values lie from `low` to `high`; what is beyond counts as the
+    nearest that the examples had. `weight` is what the dearer model gains (quality, 0 to 1) for each
     `scale` above `mean`; `deviations` are what other weights, as likely by the data, differ from it by;
     `offset` is what the signal adds to the log odds besides."""
 
     mean: float
     scale: float
+    low: float
+    high: float
     weight: float
     deviations: tuple[float, ...]
     offset: float = 0.0
@@ -48,19 +51,26 @@ class DifficultyModel:
         if not signals:
             return Score(1.0, uncertainty=None, abstains=True)
         sums = list(start)
-        found = [(row, value) for name, value in signals.items() if (row := table.get(name))]
-        for (kind, weight, _), value in found:
-            sums[kind] += weight * value
+        found, counted = [], set()
+        for name, value in signals.items():
+            if row := table.get(name):
+                kind, weight, deviations, low, high = row
+                value = low if value < low else min(value, high)
+                sums[kind] += weight * value
+                found.append((value, deviations))
+                counted.add(kind)
         log_odds = self.intercept + sum(sums)
-        deviations = self._start_of_deviations
-        for (_, _, others), value in found:
-            deviations = [sofar + value * other for sofar, other in zip(deviations, others, strict=True)]
-        value = probability(log_odds)
-        spread = math.sqrt(sum(each * each for each in deviations) / max(1, len(deviations)))
-        order = sorted(range(len(sums)), key=lambda i: -abs(sums[i]))[:FACTORS]
+        drawn = list(self._start_of_deviations)
+        for value, deviations in found:
+            for i, each in enumerate(deviations):
+                drawn[i] += value * each
+        probable = probability(log_odds)
+        spread = math.sqrt(sum(each * each for each in drawn) / max(1, len(drawn)))
+        # What a prompt has none of is no reason to name.
+        order = sorted(counted, key=lambda kind: -abs(sums[kind]))[:FACTORS]
         return Score(
-            value,
-            uncertainty=value * (1 - value) * spread,
+            probable,
+            uncertainty=probable * (1 - probable) * spread,
             factors=tuple(Factor(kinds[i], sums[i]) for i in order if sums[i]),
         )
 
@@ -80,6 +90,8 @@ class DifficultyModel:
                 name: Signal(
                     float(each["mean"]),
                     float(each["scale"]),
+                    float(each["low"]),
+                    float(each["high"]),
                     float(each["weight"]),
                     tuple(map(float, each["deviations"])),
                     float(each.get("offset", 0)),
@@ -102,6 +114,8 @@ class DifficultyModel:
             values = {
                 "mean": _rounded(signal.mean),
                 "scale": _rounded(signal.scale),
+                "low": _rounded(signal.low),
+                "high": _rounded(signal.high),
                 "weight": _rounded(signal.weight),
                 "deviations": [_rounded(each) for each in signal.deviations],
             }
@@ -116,9 +130,9 @@ class DifficultyModel:
     @cached_property
     def _table(
         self,
-    ) -> tuple[list[str], dict[str, tuple[int, float, tuple[float, ...]]], list[float]]:
-        """The kinds of signals; of each signal its kind, and per unit its log odds and their deviations; and
-        what each kind's signals make together where all are 0."""
+    ) -> tuple[list[str], dict[str, tuple[int, float, tuple[float, ...], float, float]], list[float]]:
+        """The kinds of signals; of each signal its kind, per unit its log odds and their deviations, and its
+        range; and what each kind's signals make together where all are 0."""
         kinds = sorted({kind_of(name) for name in self.signals})
         places = {kind: i for i, kind in enumerate(kinds)}
         start = [0.0] * len(kinds)
@@ -126,8 +140,10 @@ class DifficultyModel:
         for name, signal in self.signals.items():
             unit = self.slope / signal.scale
             weight = signal.weight * unit + signal.offset
-            table[name] = (places[kind_of(name)], weight, tuple(each * unit for each in signal.deviations))
-            start[places[kind_of(name)]] -= signal.mean * weight
+            place = places[kind_of(name)]
+            deviations = tuple(each * unit for each in signal.deviations)
+            table[name] = (place, weight, deviations, signal.low, signal.high)
+            start[place] -= signal.mean * weight
         return kinds, table, start
 
     @cached_property

@@ -21,6 +21,9 @@ FOLDS = 5
 FEWEST_EXAMPLES = 50
 # A signal that fewer examples have is left out.
 FEWEST_WITH_SIGNAL = 20
+LEAST_SCALE = 1e-6
+# The share of a signal's values at each end that do not widen its range.
+OUTLIERS = 0.01
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 HEADS = 8
 SEED = 7
@@ -46,6 +49,16 @@ class Example:
     outcome: float
     weight: float = 1.0
     group: str = ""
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """Mean and standard deviation of a signal, and the range of its values without outliers."""
+
+    mean: float
+    scale: float
+    low: float
+    high: float
 
 
 @dataclass
@@ -126,7 +139,7 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
         raise NothingToLearn("all examples have the same outcome")
     scaling = _scaling(examples)
     if prior is not None:
-        scaling |= {name: (signal.mean, signal.scale) for name, signal in prior.signals.items()}
+        scaling |= {name: _widened(signal, scaling.get(name)) for name, signal in prior.signals.items()}
     names = list(scaling)
     places = {name: i for i, name in enumerate(names)}
     rows = [_row(example.signals, places, scaling) for example in examples]
@@ -150,54 +163,59 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     slope, levels = _calibration([example.outcome for example in examples], weights, gains, forms, prior)
     # The scaled rows leave out the signals' means, which the model subtracts.
     shift = sum(
-        weight * mean / scale for weight, (mean, scale) in zip(solution, scaling.values(), strict=True)
+        weight * each.mean / each.scale for weight, each in zip(solution, scaling.values(), strict=True)
     )
     intercept = levels[""] + slope * shift
     intercept += sum(
-        (level - levels[""]) * scaling[form][0] for form, level in levels.items() if form in scaling
+        (level - levels[""]) * scaling[form].mean for form, level in levels.items() if form in scaling
     )
     signals = {
         name: Signal(
-            mean,
-            scale,
+            each.mean,
+            each.scale,
+            each.low,
+            each.high,
             solution[i],
-            tuple(each[i] for each in deviations),
+            tuple(deviation[i] for deviation in deviations),
             levels[name] - levels[""] if name in levels else 0.0,
         )
-        for i, (name, (mean, scale)) in enumerate(scaling.items())
+        for i, (name, each) in enumerate(scaling.items())
     }
     model = DifficultyModel(signals, intercept, slope, threshold=0.5)
     values = [model.score(example.signals).value for example in examples]
     return DifficultyModel(signals, intercept, slope, _median(values, weights))
 
 
-def _scaling(examples: Sequence[Example]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of each signal that enough examples have."""
-    counts: dict[str, int] = {}
-    totals: dict[str, float] = {}
-    squares: dict[str, float] = {}
+def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
+    """Of each signal that enough examples have."""
+    values: dict[str, list[float]] = {}
     for example in examples:
         for name, value in example.signals.items():
-            counts[name] = counts.get(name, 0) + 1
-            totals[name] = totals.get(name, 0.0) + value
-            squares[name] = squares.get(name, 0.0) + value * value
+            values.setdefault(name, []).append(value)
     scaling = {}
-    for name in sorted(counts):
-        mean = totals[name] / len(examples)
-        scale = math.sqrt(max(0.0, squares[name] / len(examples) - mean * mean))
-        if counts[name] >= FEWEST_WITH_SIGNAL and scale > 1e-6:
-            scaling[name] = (mean, scale)
+    for name in sorted(values):
+        own = sorted(values[name])
+        mean = sum(own) / len(examples)
+        scale = math.sqrt(max(0.0, sum(map(mul, own, own)) / len(examples) - mean * mean))
+        if len(own) >= FEWEST_WITH_SIGNAL and scale > LEAST_SCALE:
+            cut = int(OUTLIERS * len(own))
+            scaling[name] = _Scaling(mean, scale, own[cut], own[-1 - cut])
     return scaling
 
 
-def _row(
-    signals: Mapping[str, float], places: Mapping[str, int], scaling: Mapping[str, tuple[float, float]]
-) -> Row:
+def _widened(signal: Signal, seen: _Scaling | None) -> _Scaling:
+    """As the prior has it, with the range of the examples besides."""
+    low = signal.low if seen is None else min(signal.low, seen.low)
+    high = signal.high if seen is None else max(signal.high, seen.high)
+    return _Scaling(signal.mean, signal.scale, low, high)
+
+
+def _row(signals: Mapping[str, float], places: Mapping[str, int], scaling: Mapping[str, _Scaling]) -> Row:
     """The signals by their places. They are scaled but not centred: a zero stays one, and costs nothing."""
     return sorted(
-        (places[name], value / scaling[name][1])
+        (places[name], min(max(value, each.low), each.high) / each.scale)
         for name, value in signals.items()
-        if value and name in places
+        if (each := scaling.get(name))
     )
 
 

@@ -25,6 +25,8 @@ FEWEST_TEXTS = 6
 MOST_WORDS = 8000
 # Evidence adds up less than proportionally, as words of one text are not independent.
 DAMPING = 0.4
+# Fewer words count as so many: one or two make no topic.
+FEWEST_WORDS = 10
 LEAST_SHARE = 0.02
 TENTHS = 10
 
@@ -45,7 +47,7 @@ class Topics:
         for word in words:
             for topic, tenths in known.get(word, ()):
                 evidence[topic] = evidence.get(topic, 0) + tenths
-        damping = TENTHS * max(1, len(words)) ** DAMPING
+        damping = TENTHS * max(FEWEST_WORDS, len(words)) ** DAMPING
         odds = {topic: math.exp(tenths / damping) for topic, tenths in evidence.items()}
         total = sum(odds.values()) + len(self.names) - len(odds)
         return {
