@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.billing import Usage
+from gateway.decisions import Choice
 from gateway.headers import item_named
 from gateway.ledger.entry import Entry
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reservation import Reservation
 from gateway.prices import charge
 from gateway.router import Route
-from gateway.routing.decision import Decision
 
 PATIENCE_FOR_BILL = 0.25  # seconds that somebody waits for a bill which should be there at once
 
@@ -27,7 +27,7 @@ class Attempt:
 
     route: Route
     reservation: Reservation | None = None
-    decision: Decision | None = None  # to be kept, where it comes to an answer
+    choice: Choice | None = None  # to be remembered, where it comes to an answer
     is_hedge: bool = False
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
@@ -131,7 +131,7 @@ class Attempt:
             usage=usage,
             cost=cost,
             baseline_cost=self._baseline_cost(usage, cost) if answered else Decimal(0),
-            decision=self.decision if answered else None,
+            decision=self.choice.remembered(cost, usage) if answered and self.choice else None,
         )
 
     def _baseline_cost(self, usage: Usage, cost: Decimal) -> Decimal:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from gateway.billing import Usage
 from gateway.ledger.names import Names
 from gateway.ledger.tally import Tally
-from gateway.routing.decision import Decision
+from gateway.routing.decision import Remembered
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Entry:
     usage: Usage
     cost: Decimal
     baseline_cost: Decimal
-    decision: Decision | None = None
+    decision: Remembered | None = None
 
 
 def tally_of(entry: Entry, names: Names, key_id: str | None = None, decisions_kept: int = 0) -> Tally:
@@ -49,6 +49,5 @@ def tally_of(entry: Entry, names: Names, key_id: str | None = None, decisions_ke
         tally.count(names.model(entry.model, "estimated_calls"), 1)
         tally.charge(names.model(entry.model, "estimated_cost_usd"), entry.cost)
     if entry.decision is not None and entry.answered and decisions_kept:
-        decision = entry.decision.answered(entry.cost, usage.input_tokens, usage.output_tokens)
-        tally.decide(names, decision.name, decision.record(), decision.time, decisions_kept)
+        tally.decide(names, *entry.decision, decisions_kept)
     return tally

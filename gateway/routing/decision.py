@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+
+from gateway.routing.policy import Score
 
 DIGITS = 6  # that a score or a signal is kept with
 
 
 class UnreadableDecision(ValueError):
     """What Redis has is no decision, or that of another version of the gateway."""
+
+
+class Remembered(NamedTuple):
+    """A decision on its way to Redis. `time` is seconds since 1970."""
+
+    name: str
+    record: str
+    time: float
 
 
 @dataclass(frozen=True)
@@ -46,32 +56,23 @@ class Decision:
         """That it has in Redis."""
         return name_of(self.request_id, self.key_id)
 
-    def answered(self, cost: Decimal, input_tokens: int, output_tokens: int) -> Decision:
-        """The same with what the answer took."""
-        return replace(self, cost=cost, input_tokens=input_tokens, output_tokens=output_tokens)
-
     def record(self) -> str:
         """All but the ids and the feedback, as compact JSON."""
-        values: dict[str, Any] = {
-            "time": round(self.time, 3),
-            "policy": self.policy,
-            "characters": self.characters,
-            "score": _rounded(self.score),
-            "threshold": _rounded(self.threshold),
-            "model": self.model,
-            "other": self.other,
-            "dear": self.is_dear,
-            "cost_usd": f"{self.cost:f}",
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-        }
-        if self.propensity is not None:
-            values["propensity"] = self.propensity
-        if self.abstained:
-            values["abstained"] = True
-        if self.signals:
-            values["signals"] = {name: _rounded(value) for name, value in self.signals.items()}
-        return orjson.dumps(values).decode()
+        return record_of(
+            self.time,
+            self.policy,
+            self.characters,
+            Score(self.score, abstains=self.abstained),
+            self.threshold,
+            self.model,
+            self.other,
+            self.is_dear,
+            self.propensity,
+            self.signals,
+            self.cost,
+            self.input_tokens,
+            self.output_tokens,
+        )
 
     @classmethod
     def of(cls, name: str, record: str, feedback: float | None) -> Decision:
@@ -102,6 +103,44 @@ class Decision:
             )
         except (LookupError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
             raise UnreadableDecision(f"the decision on {request_id} cannot be read") from error
+
+
+def record_of(
+    time: float,
+    policy: str,
+    characters: int,
+    score: Score,
+    threshold: float,
+    model: str,
+    other: str,
+    is_dear: bool,
+    propensity: float | None,
+    signals: Mapping[str, float],
+    cost: Decimal,
+    input_tokens: int,
+    output_tokens: int,
+) -> str:
+    """The record of a decision; see `Decision`. On the way of every request, which needs no object for it."""
+    values: dict[str, Any] = {
+        "time": round(time, 3),
+        "policy": policy,
+        "characters": characters,
+        "score": _rounded(score.value),
+        "threshold": _rounded(threshold),
+        "model": model,
+        "other": other,
+        "dear": is_dear,
+        "cost_usd": f"{cost:f}",
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }
+    if propensity is not None:
+        values["propensity"] = propensity
+    if score.abstains:
+        values["abstained"] = True
+    if signals:
+        values["signals"] = {name: _rounded(value) for name, value in signals.items()}
+    return orjson.dumps(values).decode()
 
 
 def name_of(request_id: str, key_id: str | None) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -53,12 +51,6 @@ DECISION = Decision(
 )
 def test_a_decision_survives_its_record(decision: Decision) -> None:
     assert Decision.of(decision.name, decision.record(), decision.feedback) == decision
-
-
-def test_what_an_answer_took_is_added_to_its_decision() -> None:
-    assert DECISION.answered(Decimal("0.5"), 7, 9) == replace(
-        DECISION, cost=Decimal("0.5"), input_tokens=7, output_tokens=9
-    )
 
 
 def test_requests_of_different_keys_never_share_a_name() -> None:
