@@ -41,6 +41,9 @@ class Passage(ABC):
     def __init__(self, model: Model, cache_shares: CacheShares, *, stream: bool) -> None:
         self.model = model
         self.stream = stream  # whether the provider is asked for one
+        self.is_held = False  # whether the answer is to be checked before the client gets it
+        self.is_limited = False  # the answer, to fewer tokens than the client wants
+        self.hides_probabilities = False  # which the client has not asked for
         self.spent_before = Decimal(0)  # USD, for other calls of the same request
         self._cache_shares = cache_shares
 
@@ -50,19 +53,24 @@ class Passage(ABC):
         cached = self._cache_shares.likely_cached(self.model.upstream_name, prompt_tokens)
         return usage_estimated(prompt_tokens, output_characters, cached)
 
-    @abstractmethod
     def limit_output(self, max_output_tokens: int) -> None:
         """Have `body` ask the provider for at most so many tokens in each answer; a lower limit of the
         client's stays."""
+        self.is_limited = True
+        self._limit_output(max_output_tokens)
 
     @abstractmethod
-    def ask_whole(self) -> None:
-        """Have `body` ask for a whole answer, also where the client wants a stream."""
+    def _limit_output(self, max_output_tokens: int) -> None: ...
+
+    def hold(self) -> None:
+        """Have `body` ask for a whole answer, also where the client wants a stream, since it is to be checked
+        before the client gets it."""
+        self.stream, self.is_held = False, True
 
     @abstractmethod
-    def ask_probabilities(self) -> bool:
-        """Have `body` ask for the probabilities of the answer's tokens; False where the client does so
-        itself, or where the API has none."""
+    def ask_probabilities(self) -> None:
+        """Have `body` ask for the probabilities of the answer's tokens, unless the client does so itself, or
+        the API has none. The client is not to get them."""
 
     def learn(self, usage: Usage) -> None:
         """Take note of what this call was billed for, for later estimates."""
@@ -143,26 +151,25 @@ class PassThrough(Passage):
     def prompt_values(self) -> Mapping[str, Any]:
         return self._request.body.values
 
-    def limit_output(self, max_output_tokens: int) -> None:
+    def _limit_output(self, max_output_tokens: int) -> None:
         habit = self.model.habits.max_tokens_name if self.api is Api.CHAT_COMPLETIONS else None
         self._change(self._request.output_limits(max_output_tokens, habit))
 
-    def ask_whole(self) -> None:
-        self.stream = False
+    def hold(self) -> None:
+        super().hold()
         if self._request.stream:
             options = {"stream_options": None} if "stream_options" in self._request.body.values else {}
             self._change({"stream": False, **options})
 
-    def ask_probabilities(self) -> bool:
+    def ask_probabilities(self) -> None:
         values = self._request.body.values
+        include = values.get("include") or []
         if self.api is Api.CHAT_COMPLETIONS and not values.get("logprobs"):
             self._change({"logprobs": True})
-            return True
-        include = values.get("include") or []
-        if self.api is Api.RESPONSES and isinstance(include, list) and LOGPROBS not in include:
+            self.hides_probabilities = True
+        elif self.api is Api.RESPONSES and isinstance(include, list) and LOGPROBS not in include:
             self._change({"include": [*include, LOGPROBS]})
-            return True
-        return False
+            self.hides_probabilities = True
 
     def _change(self, values: dict[str, Any]) -> None:
         self._changes |= values
@@ -238,22 +245,21 @@ class Translated(Passage):
     def prompt_values(self) -> Mapping[str, Any]:
         return self._chat
 
-    def limit_output(self, max_output_tokens: int) -> None:
+    def _limit_output(self, max_output_tokens: int) -> None:
         chat = ChatRequest(JsonObject(b"", self._chat, {}))
         self._chat |= chat.output_limits(max_output_tokens, self.model.habits.max_tokens_name)
         self.body = self._chat_body()
 
-    def ask_whole(self) -> None:
-        self.stream = False
+    def hold(self) -> None:
+        super().hold()
         self._chat = {n: v for n, v in self._chat.items() if n not in ("stream", "stream_options")}
         self.body = self._chat_body()
 
-    def ask_probabilities(self) -> bool:
-        if self._chat.get("logprobs"):
-            return False
-        self._chat |= {"logprobs": True}
-        self.body = self._chat_body()
-        return True
+    def ask_probabilities(self) -> None:
+        if not self._chat.get("logprobs"):
+            self._chat |= {"logprobs": True}
+            self.body = self._chat_body()
+            self.hides_probabilities = True
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return self._translator.whole(values, usage, cost)

@@ -65,6 +65,7 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
             gateway.ledger,
             gateway.settings,
             gateway.cache_shares,
+            cascades=limits.cascades,
         )
         return Forwarding(gateway, exchange, admissions, limits, incoming).answer()
     except BaseException:

@@ -15,9 +15,9 @@ MUST_CALL = ("required", "any", "function", "tool", "custom")
 @dataclass(frozen=True)
 class Expected:
     """`schema` is the JSON schema that the text has to fit, `{}` where it has to be a JSON object of any
-    kind, and None where it may be anything. `tools` has the schema of each tool's arguments, None for one that has
-    none; it is None where not all tools are known. `must_call` names the tool that has to be called, or is
-    empty where any may be."""
+    kind, and None where it may be anything. `tools` has the schema of each tool's arguments, None for one
+    that has none; it is None where not all tools are known. `must_call` names the tool that has to be called,
+    or is empty where any may be."""
 
     schema: Mapping[str, Any] | None = None
     tools: Mapping[str, Mapping[str, Any] | None] | None = field(default_factory=dict)

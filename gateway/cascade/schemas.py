@@ -2,7 +2,8 @@
 that clients can steer, and a worker that is busy with them serves nobody else.
 
 `jsonschema-rs` matches patterns in linear time, but schemas that refer to each other can ask for
-exponentially many visits, so these are counted before. Where a schema asks for too much, or is none, nothing is said.
+exponentially many visits, so these are counted before. Where a schema asks for too much, or is none, nothing
+is said.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.apis import Api
 from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
-from gateway.routing.policy import Policy, PromptLength
+from gateway.routing.policy import AskFirst, Policy, PromptLength
 from gateway.schema.base import ModelRequest
 
 
@@ -23,13 +24,18 @@ class Routing:
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
-        return cls([PromptLength(settings.routing_threshold_chars)], settings.routing_policy)
+        policies: list[Policy] = [PromptLength(settings.routing_threshold_chars), AskFirst()]
+        return cls(policies, settings.routing_policy)
 
-    def policy_of(self, request: ModelRequest, tenant: Tenant) -> Policy:
-        """Which policy chooses where the client leaves the choice."""
+    def policy_of(self, request: ModelRequest, tenant: Tenant, *, cascades: bool = True) -> Policy:
+        """Which policy chooses where the client leaves the choice. Where it wants no cascade, and for
+        embeddings, of which nothing can be checked, the length of the prompt takes that one's place."""
         named = policy_named_by(request.model) or (tenant.key.policy if tenant.key else None)
         # A key may have been given a policy that another version of the gateway has.
-        return self._usual if named is None else self._policies.get(named, self._usual)
+        policy = self._usual if named is None else self._policies.get(named, self._usual)
+        if policy.name == AskFirst.name and (not cascades or request.api is Api.EMBEDDINGS):
+            return self._policies[PromptLength.name]
+        return policy
 
     def choose(
         self, request: ModelRequest, catalog: Catalog, tenant: Tenant, *, cheapest: bool = False
