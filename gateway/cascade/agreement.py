@@ -13,7 +13,7 @@ from gateway.cascade.said import Said
 LONGEST = 4000  # characters of a text; longer ones are no final answers, and agree with none
 LONGEST_FINAL = 200
 # Whence the final answer follows, where a model says so; the last place counts.
-MARKER = re.compile(r"(?:\b(?:answer|result)\s*(?:is|:|=)|####)\s*", re.IGNORECASE)
+MARKER = re.compile(r"(?:\b(?:answer|result)\s*(?:is\s*:?|:|=)|####)\s*", re.IGNORECASE)
 BOXED = re.compile(r"\\boxed\{([^{}]{1,100})\}")
 LETTER = re.compile(r"\(?([A-J])\)?(?:[.):,].*)?", re.DOTALL)
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,10})?(?:[eE][-+]?\d{1,2})?%?")
