@@ -96,7 +96,9 @@ class Cascade:
         """Whether the limit at which an answer was cut is not that of its model, so that the dearest model's
         would be cut there too."""
         limit, choices = self._admissions.asked.max_output_tokens, self._admissions.asked.choices
-        return held.is_limited or (limit is not None and held.output_tokens >= limit * choices)
+        if limit is None or held.is_limited:
+            return held.is_limited
+        return held.usage.estimated or held.usage.output_tokens >= limit * choices
 
     def _agreed(self, held: Held) -> tuple[Held, str | None]:
         """The answer on which two models agree, the cheaper one's; the first one where none do. Where there
@@ -201,7 +203,7 @@ class Cascade:
         assert self._plan.dearest is not None  # noqa: S101 - else there is no cascade
         route = replace(self._plan.dearest, reason=reason)
         # An answer that is cut at what a budget still affords would be worse than the one that is there.
-        asking = self._asking.further(least_tokens=2 * held.output_tokens)
+        asking = self._asking.further(least_tokens=2 * held.usage.output_tokens)
         outcome = asking.ask(route, self._admissions.way_of(route), self._no_others)
         assert not isinstance(outcome, Held)  # noqa: S101 - this way holds nothing
         return outcome

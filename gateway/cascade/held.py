@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway.billing import NO_USAGE, Usage
 from gateway.cascade.probabilities import without_probabilities
 from gateway.cascade.said import Said, said_in
 from gateway.incoming import Reply
@@ -36,9 +37,8 @@ class Held:
         return all(each.is_empty and not each.refuses for each in self.said)
 
     @property
-    def output_tokens(self) -> int:
-        usage = self._call.attempt.usage
-        return 0 if usage is None else usage.output_tokens
+    def usage(self) -> Usage:
+        return self._call.attempt.usage or NO_USAGE
 
     def give(self, reason: str) -> Reply | Unanswered:
         """The client's answer, billed; `reason` is why it gets this one.

@@ -14,12 +14,15 @@ from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.answering import Providers, Told, answering
 from tests.support.cascades import PRICES, TOLERANCE_USD, ask, attempts_of, counted_cost, requests_of, text_of
 from tests.support.native import events_of
+from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.waiting import eventually
 
 SMALL_USD, DEAR_USD = Decimal("0.0002"), Decimal("0.007")  # of 100 tokens of prompt and 50 of answer
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-AS_JSON = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}
-TOOLS = {"tools": [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]}
+AS_JSON: dict[str, Any] = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+}
+TOOLS: dict[str, Any] = {"tools": [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]}
 each_way = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
 
@@ -251,10 +254,42 @@ def test_a_model_that_is_named_is_not_checked(gateway: GatewayUnderTest, provide
 def test_the_request_can_ask_for_it(
     start_gateway: StartGateway, all_providers: Providers, tmp_path: Path, providers: Providers
 ) -> None:
-    gateway = start_gateway(MODELS_FILE=all_providers.models_file(tmp_path), WEB_CONCURRENCY="1")
+    gateway = start_gateway(
+        MODELS_FILE=all_providers.models_file(tmp_path), WEB_CONCURRENCY="1", GATEWAY_ADMIN_KEY=ADMIN_KEY
+    )
     providers["Small"].says("")
     assert attempts_of(ask(gateway)) == ["Small"]
     assert attempts_of(ask(gateway, model="auto:cascade")) == ["Small", "Dear"]
+    _, headers = create_key(gateway.gateway_url, policy="cascade")
+    assert attempts_of(ask(gateway, headers=headers)) == ["Small", "Dear"]
+    assert attempts_of(ask(gateway, headers=headers, model="auto:prompt_length")) == ["Small"]
+    _, narrow = create_key(gateway.gateway_url, policy="cascade", models=["Small"])
+    alone = ask(gateway, headers=narrow)
+    assert (attempts_of(alone), alone.headers["X-Gateway-Model"]) == (["Small"], "Small")
+
+
+def test_legacy_completions_are_checked_and_embeddings_are_not(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    with answering(Small=PRICES["Small"], Dear=PRICES["Dear"]) as providers:
+        for model in providers.models.values():
+            model.apis = ("completions", "embeddings")
+        gateway = start_gateway(
+            MODELS_FILE=providers.models_file(tmp_path), ROUTING_POLICY="cascade", WEB_CONCURRENCY="1"
+        )
+        usage = {"prompt_tokens": 100, "completion_tokens": 50}
+        for name, text in (("Small", " "), ("Dear", "more")):
+            choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}
+            providers[name].says(whole={"object": "text_completion", "choices": [choice], "usage": usage})
+        for stream in (False, True):
+            answer = ask(gateway, "completions", prompt="hi", stream=stream)
+            assert attempts_of(answer) == ["Small", "Dear"]
+            assert '"more"' in answer.text
+        providers["Small"].says(
+            whole={"object": "list", "data": [{"index": 0, "embedding": []}], "usage": {"prompt_tokens": 1}}
+        )
+        embedded = ask(gateway, "embeddings", input="hi")
+        assert (attempts_of(embedded), embedded.headers["X-Gateway-Policy"]) == (["Small"], "prompt_length")
 
 
 def test_where_one_model_alone_can_answer_it_is_a_plain_call(

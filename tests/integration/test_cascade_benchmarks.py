@@ -99,7 +99,8 @@ def test_the_bill_shows_what_agreement_saves_and_the_answers_what_that_costs_in_
         alone = sum(record["answers"][dearest]["ok"] for record in records)
         price, output = map(Decimal, prices[dearest])
         usages = [told(record, dearest).usage for record in records]
-        cost_alone = sum(price * prompt + output * tokens for prompt, tokens in usages) / 10**6
+        tokens = [sum(each) for each in zip(*usages, strict=True)]
+        cost_alone = (price * tokens[0] + output * tokens[1]) / 10**6
         outcome = Outcome(right / alone, float(spent / cost_alone), answered.get(dearest, 0))
     print(benchmark, outcome, f"saved by its own counters: {saved} USD")  # for whoever looks
     if benchmark == "gsm8k-ze":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -33,7 +34,7 @@ from tests.support.wire import post
 
 SMALL_USD, DEAR_USD = Decimal("0.0002"), Decimal("0.007")  # of 100 tokens of prompt and 50 of answer
 CHECKED = "Small's answer was checked: "
-JSON_OBJECT = {"response_format": {"type": "json_object"}}
+JSON_OBJECT: dict[str, Any] = {"response_format": {"type": "json_object"}}
 each_way = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +21,7 @@ def ask(
     headers: dict[str, str] | None = None,
     **fields: Any,
 ) -> requests.Response:
-    body = fields if "input" in fields else {"messages": PROMPT, **fields}
+    body = fields if {"input", "prompt"} & fields.keys() else {"messages": PROMPT, **fields}
     return requests.post(f"{gateway.gateway_url}/v1/{path}", json=body, headers=headers, timeout=30)
 
 
@@ -37,7 +38,7 @@ def text_of(answer: requests.Response) -> str:
         return text
     lines = answer.text.splitlines()
     assert "data: [DONE]" in lines
-    chunks = [requests.models.complexjson.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
