@@ -117,7 +117,7 @@ class Asking:
                 try:
                     with waited_for(self._exchange, self._connection):
                         gevent.sleep(pause)
-                    again = self._admitted(route, self._way_again(way))
+                    again = self._admitted(route, self._way_again(admission.way))
                     if isinstance(again, Unanswered):
                         break
                     outcome = self._call(again, permit)

@@ -27,6 +27,7 @@ from gateway.timeouts import Deadline
 from gateway.wiring import Gateway
 
 UNREADABLE = "not readable"
+MOST_CHOICES = 16  # that are looked at; each may keep the worker busy for a while
 
 
 class Cascade:
@@ -86,7 +87,7 @@ class Cascade:
 
     def _fault_in_structure(self, held: Held) -> str | None:
         expected = expected_of(held.api, held.asked_values)
-        for said in held.said or [Said()]:
+        for said in held.said[:MOST_CHOICES] or [Said()]:
             cut_by_client = said.is_cut and self._is_at_clients_limit(held)
             if (fault := fault_in_structure(said, expected, is_cut_by_client=cut_by_client)) is not None:
                 return fault
@@ -118,7 +119,7 @@ class Cascade:
                 if final is not None and final == other:
                     return earlier, None
             finals.append((another, final))
-        return held, "other models do not agree"
+        return held, "other models do not agree" if len(finals) > 1 else "no other answer to compare"
 
     def _final_answer(self, held: Held) -> str | None:
         if len(held.said) != 1 or self._fault_in_structure(held) is not None:
@@ -129,7 +130,9 @@ class Cascade:
         asked = self._admissions.asked
         try:
             judge = self._gateway.catalogs.current.named(self._rules.judge_model or "")
-            for said in held.said:
+            for said in held.said[:MOST_CHOICES]:
+                if self._is_late:
+                    return "not judged in time"
                 question = judging(asked, said, judge)
                 if (obstacle := obstacle_to(question, judge)) is not None:
                     raise obstacle

@@ -329,3 +329,14 @@ def test_the_text_of_a_fault_is_logged_without_the_answer(
 
     assert eventually(lambda: line() == ["Small", "Dear"], 5)
     assert "SECRETWORD" not in gateway.service.log
+
+
+def test_the_clients_key_of_idempotency_goes_to_one_call_alone(
+    gateway: GatewayUnderTest, providers: Providers
+) -> None:
+    providers["Small"].says("")
+    ask(gateway, headers={"Idempotency-Key": "once"})
+    assert providers["Small"].headers[0]["Idempotency-Key"] == "once"
+    assert providers["Dear"].headers[0]["Idempotency-Key"] is None
+    calls = {providers[name].headers[0]["X-Client-Request-Id"] for name in ("Small", "Dear")}
+    assert len(calls) == 2

@@ -194,7 +194,7 @@ def test_a_model_that_fails_agrees_with_nobody(two: GatewayUnderTest, providers:
     providers["Medium"].says("broken", status=500)
     answer = ask(two)
     assert answer.headers["X-Gateway-Reason"] == (
-        "Small's answer was checked: other models do not agree; escalated"
+        "Small's answer was checked: no other answer to compare; escalated"
     )
 
 

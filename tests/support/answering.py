@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class AnsweringModel:
     answers: Answers = lambda asked: Told("ok")
     apis: tuple[str, ...] = ("chat_completions",)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Message[str, str]] = field(default_factory=list)
     cost_usd: Decimal = Decimal(0)
 
     def says(self, *args: Any, **kwargs: Any) -> None:
@@ -92,6 +94,7 @@ class Providers:
         """What was asked and billed so far."""
         for model in self.models.values():
             model.asked.clear()
+            model.headers.clear()
             model.cost_usd = Decimal(0)
 
     def models_file(self, folder: Path, **more: str) -> str:
@@ -119,6 +122,7 @@ def answering(**prices: tuple[str, str]) -> Iterator[Providers]:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             model = providers.models[self.path.split("/")[1]]
             model.asked.append(asked)
+            model.headers.append(self.headers)
             told = model.answers(asked)
             if told.status == 200:  # whoever leaves meanwhile pays all the same
                 prompt, output = told.usage

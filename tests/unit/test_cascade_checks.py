@@ -201,6 +201,15 @@ def test_what_is_at_fault_is_named(said: Said, expected: Expected, fault: str | 
     assert fault_in_structure(said, expected, is_cut_by_client=False) == fault
 
 
+def test_an_answer_with_no_end_of_calls_takes_no_time() -> None:
+    began = time.monotonic()
+    calls = (ToolCall("f", '{"x": "' + "a" * 1000 + '"}'),) * 10_000
+    expected = Expected(tools={"f": twice_each(15)}, stops=("b",) * 10**6)
+    assert fault_in_structure(Said(calls=calls), expected, is_cut_by_client=False) is not None
+    assert fault_in_structure(Said("a" * 10**6), expected, is_cut_by_client=False) is None
+    assert time.monotonic() - began < QUICK_SECONDS
+
+
 def test_an_answer_that_is_cut_where_the_client_wants_it_is_not_at_fault() -> None:
     cut = Said('{"n": ', is_cut=True)
     assert fault_in_structure(cut, Expected(SCHEMA), is_cut_by_client=True) is None
