@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gateway.admission import Admissions
@@ -35,11 +34,11 @@ def planned(gateway: Gateway, admissions: Admissions) -> Plan:
     route, way = admissions.find_way()
     if route.policy != AskFirst.name:
         return Plan(route, way)
-    others = []
-    for other in escalations(admissions.asked, admissions.catalog, route):
-        with suppress(InvalidRequest):  # its translation cannot say all of the request
-            admissions.way_of(other)
-            others.append(other)
+    others = [
+        other
+        for other in escalations(admissions.asked, admissions.catalog, route)
+        if _has_way(admissions, other)
+    ]
     if not others:
         return Plan(replace(route, reason="no dearer model can answer"), way)
     return Plan(route, held_way(gateway, admissions, route), others[:-1][:MOST_BESIDE], others[-1])
@@ -51,3 +50,13 @@ def held_way(gateway: Gateway, admissions: Admissions, route: Route) -> Passage:
     return admissions.way_to(
         route.model, held=True, probabilities=wanted and route.model.name not in gateway.without_probabilities
     )
+
+
+def _has_way(admissions: Admissions, route: Route) -> bool:
+    """Whether the request can be put to a model, through a translation if need be."""
+    if admissions.asked.api not in route.model.apis:
+        try:
+            admissions.way_of(route)
+        except InvalidRequest:
+            return False
+    return True

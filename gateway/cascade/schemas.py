@@ -44,16 +44,11 @@ def fits(schema: Mapping[str, Any], value: object) -> bool | None:
     """Whether `value` fits, None where nothing can be said about it."""
     try:
         raw = orjson.dumps(schema)
-        if len(raw) > MOST_SCHEMA_BYTES or not _is_affordable(schema, value):
+        if len(raw) > MOST_SCHEMA_BYTES or not _is_affordable(raw, value):
             return None
         validator = _validator(raw)
         return None if validator is None else bool(validator.is_valid(value))
-    except (
-        TooMuch,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # no JSON after all, such as half a surrogate pair
+    except (TypeError, ValueError):  # no JSON after all, such as half a surrogate pair
         return None
 
 
@@ -77,11 +72,25 @@ def _refuse(uri: str) -> NoReturn:
     raise ValueError("Nothing is fetched for a schema.")
 
 
-def _is_affordable(schema: Mapping[str, Any], value: object) -> bool:
+def _is_affordable(raw: bytes, value: object) -> bool:
     values, characters, depth = _extent(value)
+    found = _visits_to_each(raw, depth)
+    if found is None:
+        return False
+    visits, has_patterns = found
+    return visits * (values + (characters if has_patterns else 0)) <= MOST_VISITS
+
+
+@lru_cache(maxsize=1024)
+def _visits_to_each(raw: bytes, depth: int) -> tuple[int, bool] | None:
+    """The most visits of a schema to any one value with so many levels below it, and whether it has patterns;
+    None where they are too many."""
+    schema = orjson.loads(raw)
     visits = _Visits(schema)
-    most = visits.to(schema, depth)
-    return most * (values + (characters if visits.patterns else 0)) <= MOST_VISITS
+    try:
+        return visits.to(schema, depth), bool(visits.patterns)
+    except (TooMuch, RecursionError):
+        return None
 
 
 def _extent(value: object) -> tuple[int, int, int]:
