@@ -66,8 +66,8 @@ class CrossValidated:
         return [scores[each.prompt] for each in outcomes]
 
     def _scores_per_dollar(self, outcomes: Sequence[Outcome]) -> list[float]:
-        """By what the expensive model costs more on this prompt than on the pair's mean prompt, if its answers
-        were all as long: what the next dollar buys most with."""
+        """By what the expensive model costs more on this prompt than on the mean prompt of the pair, if its
+        answers were all as long: what the next dollar buys most with."""
         usual = {
             pair: (
                 mean([len(each.prompt) for each in rows]),

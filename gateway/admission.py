@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.billing import MOST_TOKENS
 from gateway.budget import OnBudget
 from gateway.cache_share import CacheShares
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, Model
 from gateway.config import Settings
 from gateway.errors import InsufficientQuota, InvalidRequest, RequestTooDear
 from gateway.keys.virtual_key import Tenant
@@ -46,6 +47,8 @@ class Admissions:
         settings: Settings,
         cache_shares: CacheShares,
         request_id: str = "",
+        *,
+        cascades: bool = True,
     ) -> None:
         self.asked = asked
         self.tenant = tenant
@@ -55,6 +58,7 @@ class Admissions:
         self._settings = settings
         self._cache_shares = cache_shares
         self._request_id = request_id
+        self._cascades = cascades
         self._decided: Route | None = None
         self._first: Reservation | None = None
         on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
@@ -69,13 +73,14 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
+        policy = self._routing.policy_of(self.asked, self.tenant, self._request_id, cascades=self._cascades)
         route, way = find_way(
             self.asked,
             self.catalog,
-            self._routing.policy_of(self.asked, self.tenant, self._request_id),
+            policy,
             self._cache_shares,
             cheapest=cheapest,
-            exploration=self._routing.exploration,
+            exploration=self._routing.exploration_of(policy),
         )
         self._decided = route
         return route, way
@@ -87,15 +92,36 @@ class Admissions:
         """
         return passage(self.asked, route.model, self._cache_shares)
 
-    def admit(self, route: Route, way: Passage, max_cost: Decimal | None) -> Admission:
+    def way_to(self, model: Model, *, held: bool, probabilities: bool) -> Passage:
+        """A new way to `model`, whose answer is held where `held` says so, and then tells its probabilities
+        where those are wanted, if it can.
+
+        :raises InvalidRequest: see `way_of`
+        """
+        way = passage(self.asked, model, self._cache_shares)
+        if held:
+            way.hold()
+        if probabilities:
+            way.ask_probabilities()
+        return way
+
+    def about(self, asked: ModelRequest) -> Admissions:
+        """For further calls of the same request in which something else is asked."""
+        others = copy.copy(self)
+        others.asked = asked
+        return others
+
+    def admit(self, route: Route, way: Passage, max_cost: Decimal | None, least_tokens: int = 0) -> Admission:
         """Reserve what a call may cost at most, which is `max_cost` USD at the very most. Where the budgets
         afford less, its answer is limited to what they afford, or the cheapest model answers, if that is what
-        is wished. A further call for the request waits for no budget.
+        is wished. A further call for the request waits for no budget. An answer that could have fewer than
+        `least_tokens` is not worth a call, nor is one that is shorter than the settings say.
 
         :raises RequestTooDear: where `max_cost` is too little
         :raises GatewayError: where the key, its limits or a budget do not allow it
         """
-        is_first, least_tokens = self._first is None, self._settings.budget_min_output_tokens
+        is_first = self._first is None
+        least_tokens = max(least_tokens, self._settings.budget_min_output_tokens)
         if is_first and self._downgrades:
             try:
                 return self._reserve(route, way, max_cost, least_tokens=None, wait=False)
@@ -119,7 +145,7 @@ class Admissions:
         most = least = Decimal(0)
         if worst is not None:
             least = worst.cost if least_tokens is None else worst.least(least_tokens)
-            most = _most(worst, max_cost, self._settings.budget_min_output_tokens)
+            most = _most(worst, max_cost, least_tokens or self._settings.budget_min_output_tokens)
             least = min(least, most)
         tokens = min(prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices, MOST_TOKENS)
         call = Call(

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.budget import Budget, OnBudget
+from gateway.cascade.rules import CHECKS, CascadeRules
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
 from gateway.routing.exploration import MOST_EXPLORATION
@@ -70,6 +71,7 @@ class Settings:
     routing_explore: float
     routing_log: str
     routing_log_size: int
+    cascade_rules: CascadeRules
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -162,6 +164,7 @@ class Settings:
             routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
             routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
             routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),
+            cascade_rules=_cascade_rules(env),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),
@@ -234,6 +237,22 @@ def _model_override(env: Environment, name: str, prefix: str) -> ModelOverride:
         base_url(f"{prefix}_URL", url) if url else None,
         env.text(f"{prefix}_NAME") or None,
         env.api_key(f"{prefix}_API_KEY") or env.api_key("LLM_GATEWAY_API_KEY"),
+    )
+
+
+def _cascade_rules(env: Environment) -> CascadeRules:
+    usual, judge = CascadeRules(), env.text("CASCADE_JUDGE_MODEL") or None
+    checks = env.choices("CASCADE_CHECKS", CHECKS) or usual.checks
+    if "judge" in checks and judge is None:
+        raise InvalidSetting("CASCADE_CHECKS", "lists judge, whose model CASCADE_JUDGE_MODEL has to name")
+    if "judge" not in checks and judge is not None:
+        raise InvalidSetting("CASCADE_JUDGE_MODEL", "is of no use, as CASCADE_CHECKS does not list judge")
+    return CascadeRules(
+        checks=checks,
+        min_mean_probability=env.number("CASCADE_MIN_MEAN_PROBABILITY", usual.min_mean_probability, 0, 1),
+        min_token_probability=env.number("CASCADE_MIN_TOKEN_PROBABILITY", usual.min_token_probability, 0, 1),
+        max_seconds=env.number("CASCADE_MAX_SECONDS", usual.max_seconds, 0, 86400),
+        judge_model=judge,
     )
 
 

@@ -64,6 +64,15 @@ class Environment:
             raise InvalidSetting(variable, f"must be one of: {', '.join(choices)}; not {text!r}")
         return text
 
+    def choices(self, variable: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `choices` that are listed, separated by commas; none where it is not set."""
+        text = self.text(variable).lower()
+        listed = [each.strip() for each in text.split(",")] if text else []
+        for each in listed:
+            if each not in choices:
+                raise InvalidSetting(variable, f"must list some of: {', '.join(choices)}; not {each!r}")
+        return tuple(dict.fromkeys(listed))
+
     def directory(self, variable: str, default: Path) -> Path | None:
         """A directory that is set, or the default one where it exists."""
         if text := self.text(variable):

@@ -124,14 +124,19 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
     else:
         others = []
     able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
-    if request.stored or b'"file_id"' in request.body.raw:  # kept by its provider, and known to nobody else
-        home = (route.model.base_url, route.model.api_key)
-        able = [model for model in able if (model.base_url, model.api_key) == home]
+    able = _at_home(request, route.model, able)
     reason = f"{route.reason}; fell back from {route.model.name}"
     return [
         replace(route, model=model, reason=reason, baseline=max(model, route.baseline, key=models.index))
         for model in able
     ]
+
+
+def escalations(request: ModelRequest, catalog: Catalog, route: Route) -> list[Route]:
+    """Who else can be asked about the answer of `route`, the cheapest model: those that the policy could have
+    chosen, from the next cheapest to the dearest."""
+    others = [model for model in able_models(request, catalog) if model is not route.model]
+    return [replace(route, model=model) for model in _at_home(request, route.model, others)]
 
 
 def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
@@ -157,6 +162,15 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
                 f"about {tokens} for its prompt and the longest answer that it allows."
             )
     return None
+
+
+def _at_home(request: ModelRequest, first: Model, others: Sequence[Model]) -> list[Model]:
+    """Those of the other models to which what the request refers to is known."""
+    if not request.stored and b'"file_id"' not in request.body.raw:
+        return list(others)
+    # Kept by the provider of the first, and known to nobody else.
+    home = (first.base_url, first.api_key)
+    return [model for model in others if (model.base_url, model.api_key) == home]
 
 
 def _obstacle_to_all(request: ModelRequest, models: Sequence[Model]) -> InvalidRequest:

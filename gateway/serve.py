@@ -69,6 +69,7 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
             gateway.settings,
             gateway.cache_shares,
             exchange.request_id,
+            cascades=limits.cascades,
         )
         return Forwarding(gateway, exchange, admissions, limits, incoming).answer()
     except BaseException:

@@ -47,6 +47,7 @@ class Gateway:
     share_board: ShareBoard | None = None
     cache_shares: CacheShares = field(default_factory=CacheShares)
     first_byte_times: FirstByteTimes = field(default_factory=FirstByteTimes)
+    without_probabilities: set[str] = field(default_factory=set)  # the models that refuse to tell them
 
     def start(self) -> None:
         """Begin what a worker does besides answering requests; needs its event loop."""

@@ -106,6 +106,14 @@ class Ledger:
                 tally.expire(budget.key, budget.kept_until)
         self._end(reservation, tally, entry.usage.input_tokens + entry.usage.output_tokens)
 
+    def add_answer(self, reservation: Reservation, entry: Entry) -> None:
+        """Count what there is to count besides of a call that is settled.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        key = reservation.call.tenant.key
+        self._committer.add(tally_of(entry, self._names, key.id if key else None))
+
     def settle_when_known(
         self, reservation: Reservation, estimate: Entry, patience: float = 0
     ) -> Entry | None:

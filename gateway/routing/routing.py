@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gateway.apis import Api
 from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
@@ -12,12 +13,9 @@ from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.dollars import FIRST_SHARE
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.held_policy import HeldPolicy
-from gateway.routing.policy import Policy, PromptLength
+from gateway.routing.policy import AskFirst, Policy, PromptLength
 from gateway.routing.share import HeldShare
 from gateway.schema.base import ModelRequest
-
-# Whose calls of the dearest model are no choices, but what became of the cheaper one's answers.
-SHARED_BY_NOBODY = ("cascade",)
 
 
 class Routing:
@@ -43,6 +41,7 @@ class Routing:
         policies: list[Policy] = [
             PromptLength(settings.routing_threshold_chars),
             Difficulty(threshold=settings.routing_threshold_difficulty),
+            AskFirst(),
         ]
         share = settings.routing_expensive_share
         if settings.routing_dollars_per_day is not None:
@@ -52,7 +51,8 @@ class Routing:
             shares = {
                 policy.name: HeldShare(share, policy.threshold)
                 for policy in policies
-                if policy.name not in SHARED_BY_NOBODY
+                # A cascade's calls of the dearest model are no choices: they follow from answers.
+                if policy.name != AskFirst.name
             }
         return cls(policies, settings.routing_policy, Exploration(settings.routing_explore), shares)
 
@@ -63,14 +63,23 @@ class Routing:
         if before is self._usual:
             self._usual = policy
 
-    def policy_of(self, request: ModelRequest, tenant: Tenant, request_id: str = "") -> Policy:
+    def policy_of(
+        self, request: ModelRequest, tenant: Tenant, request_id: str = "", *, cascades: bool = True
+    ) -> Policy:
         """Which policy chooses where the client leaves the choice; with the threshold for this request where
-        a share is held."""
+        a share is held. Where it wants no cascade, and for embeddings, of which nothing can be checked, the
+        length of the prompt takes that one's place."""
         named = policy_named_by(request.model) or (tenant.key.policy if tenant.key else None)
         # A key may have been given a policy that another version of the gateway has.
         policy = self._usual if named is None else self._policies.get(named, self._usual)
+        if policy.name == AskFirst.name and (not cascades or request.api is Api.EMBEDDINGS):
+            policy = self._policies[PromptLength.name]
         share = self.shares.get(policy.name)
         return policy if share is None else HeldPolicy(policy, share, request_id)
+
+    def exploration_of(self, policy: Policy) -> Exploration:
+        """How much a policy's choices are explored. A cascade always asks the cheapest model first."""
+        return NO_EXPLORATION if policy.name == AskFirst.name else self.exploration
 
     def note(self, route: Route) -> None:
         """Count what has been chosen towards a share that is held: only where there was a choice."""

@@ -63,7 +63,7 @@ def gauges(gateway: GatewayUnderTest) -> dict[str, float]:
     text = requests.get(f"{gateway.gateway_url}/metrics", headers={"Accept": "text/plain"}, timeout=5).text
     start, end = "llm_gateway_routing_", f'{{policy="{POLICY}"}} '
     lines = [line.removeprefix(start).split(end) for line in text.splitlines() if line.startswith(start)]
-    return {name: float(value) for name, value in lines}
+    return {line[0]: float(line[1]) for line in lines if len(line) == 2}
 
 
 @pytest.mark.timeout(240)

@@ -145,7 +145,7 @@ def test_without_a_target_the_policy_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("variable", ["ROUTING_EXPENSIVE_SHARE", "ROUTING_DOLLARS_PER_DAY"])
 def test_each_policy_in_use_has_a_share_of_its_own(variable: str) -> None:
     routing = Routing.of(Settings.from_env({variable: "1", "ROUTING_THRESHOLD_CHARS": "77"}))
-    assert list(routing.shares) == ["prompt_length"]
+    assert list(routing.shares) == ["prompt_length", "difficulty"]
     assert routing.shares["prompt_length"].usual_threshold == 77
 
 
