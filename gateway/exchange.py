@@ -14,13 +14,11 @@ from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
 from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
-from gateway.logs import REQUESTS
+from gateway.logs import log_request
 from gateway.overload import Slot
 from gateway.router import Route
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
-
-logger = logging.getLogger(REQUESTS)
 
 
 @dataclass
@@ -114,7 +112,7 @@ class Exchange:
                 line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
-        logger.log(level, "request", line)
+        log_request(level, line)
         if self.error is not None:
             forget_frames(self.error)
 
