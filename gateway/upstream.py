@@ -44,7 +44,7 @@ BILL_SECONDS = 5.0  # for all of it
 TRANSPORTS = {"lean": LeanAdapter, "urllib3": CheckedAdapter}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer: its bytes as the provider sent them, and the JSON object that they are."""
 
@@ -53,7 +53,7 @@ class Answer:
     headers: UpstreamHeaders
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Refusal:
     """A 4xx of the provider. `body` is None where it is no error in the shape of the API, `message` what it
     says then, where it says anything."""
