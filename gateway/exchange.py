@@ -55,7 +55,8 @@ class Exchange:
     @property
     def route(self) -> Route | None:
         """The latest decision."""
-        return self.attempt.route if self.attempt is not None else self.decision
+        attempt = self.attempt
+        return self.decision if attempt is None else attempt.route
 
     @property
     def cost(self) -> Decimal:
