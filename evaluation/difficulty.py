@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from evaluation.data import FOLDS, TRAINABLE, Outcome, by_pair, fold_of, split
+from evaluation.data import TRAINABLE, Outcome, by_pair, fold_of, split
 from evaluation.metrics import mean
 from evaluation.policies import Policy
 from evaluation.prices import LEAST_CHARACTERS, price_of
@@ -29,11 +29,14 @@ class CrossValidated:
 
     def __init__(self, benchmarks: Mapping[str, Sequence[Outcome]]) -> None:
         self._outcomes = [outcome for name in TRAINABLE for outcome in benchmarks[name]]
+        self._by_fold: dict[int, Trained] = {}
         self._known: dict[tuple[int, str], float] = {}
 
-    @cached_property
-    def _by_fold(self) -> list[Trained]:
-        return [train(split(self._outcomes, fold)[0]) for fold in range(FOLDS)]
+    def without_fold(self, fold: int) -> Trained:
+        """The model that has not seen the fold."""
+        if fold not in self._by_fold:
+            self._by_fold[fold] = train(split(self._outcomes, fold)[0])
+        return self._by_fold[fold]
 
     @cached_property
     def _without_family(self) -> dict[str, Trained]:
@@ -47,7 +50,7 @@ class CrossValidated:
         """By the model that has not seen the prompt's fold."""
         fold = fold_of(stem)
         if (fold, prompt) not in self._known:
-            self._known[fold, prompt] = self._by_fold[fold].score(prompt)
+            self._known[fold, prompt] = self.without_fold(fold).score(prompt)
         return self._known[fold, prompt]
 
     @property
@@ -66,8 +69,8 @@ class CrossValidated:
         return [scores[each.prompt] for each in outcomes]
 
     def _scores_per_dollar(self, outcomes: Sequence[Outcome]) -> list[float]:
-        """By what the expensive model costs more on this prompt than on the mean prompt of the pair, if its
-        answers were all as long: what the next dollar buys most with."""
+        """By what the expensive model costs more on this prompt than on the mean one, if all answers were as
+        long: what the next dollar buys most with."""
         usual = {
             pair: (
                 mean([len(each.prompt) for each in rows]),
