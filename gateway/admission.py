@@ -156,6 +156,7 @@ class Admissions:
             most=most,
             least=least,
             tokens=tokens if self._first is None else 0,
+            is_held=way.is_held,
         )
         reservation = self._ledger.reserve(call, wait=wait, follows=self._first)
         if self._first is None:

@@ -21,6 +21,7 @@ KEPT_AFTER_PERIOD = timedelta(days=2)
 class Call:
     """What is about to be asked of a model, and for whom. `most` is what it can cost at most, `least` what
     its least useful answer costs, USD; `tokens` is what it is taken to need of a limit of tokens per minute.
+    The answer of one that `is_held` is settled before any client gets it.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Call:
     most: Decimal = Decimal(0)
     least: Decimal = Decimal(0)
     tokens: int = 0
+    is_held: bool = False
     id: str = field(default_factory=new_id)
 
 
@@ -90,6 +92,7 @@ class Reservation:
             "key": key.id if key else None,
             "budgets": [[each.key, each.holds, each.kept_until] for each in self.budgets],
             "at": int(time.time()),
+            **({"held": True} if self.call.is_held else {}),
         }
 
 

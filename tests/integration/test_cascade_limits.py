@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,40 @@ def test_a_worker_that_stops_while_the_dear_model_is_asked_has_billed_the_cheap_
     assert int(counters["model:Small:output_tokens"]) == 50
     assert counted_cost(gateway) >= SMALL_USD
     assert int(counters.get("requests", "0")) == 0
+
+
+def test_a_worker_that_dies_while_another_model_is_asked_leaves_a_bill_and_no_request(
+    start_gateway: StartGateway, model_urls: dict[str, str], tmp_path: Path
+) -> None:
+    tables = (("Cheap", "CheapModel", 1), ("Middle", "ExpensiveModel", 2), ("Dear", "ExpensiveModel", 3))
+    (tmp_path / "models.toml").write_text(
+        "\n".join(
+            f'[{name}]\nbase_url = "{model_urls[mock]}/v1"\nupstream_name = "{mock}"\n'
+            f'bill_path = "/ledger/{{call_id}}"\n'
+            f"usd_per_million_tokens = {{input = {usd}, cached_input = {usd}, output = {usd}}}"
+            for name, mock, usd in tables
+        )
+    )
+    gateway = start_gateway(
+        MODELS_FILE=str(tmp_path / "models.toml"),
+        ROUTING_POLICY="cascade",
+        CASCADE_CHECKS="agreement",
+        WEB_CONCURRENCY="1",
+        FORWARD_MOCK_FAULTS="on",
+    )
+    headers = {"X-Mock-Fault": "slow=5,model=ExpensiveModel"}
+
+    def leave_quietly() -> None:
+        with suppress(requests.RequestException):
+            ask(gateway, headers=headers)
+
+    client = threading.Thread(target=leave_quietly)
+    client.start()
+    time.sleep(1.5)  # the first has answered, the second is thinking
+    gateway.service.kill_worker()
+    client.join()
+
+    assert eventually(lambda: int(gateway.counters().get("model:Cheap:output_tokens", "0")) > 0, 20)
+    assert eventually(lambda: Decimal(gateway.counters().get("model:Middle:cost_usd", "0")) > 0, 20)
+    assert gateway.metrics()["totalRequests"] == 0
+    assert Decimal(gateway.counters()["baseline_cost_usd"]) == 0
