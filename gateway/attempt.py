@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from gateway.billing import Usage
+from gateway.headers import item_named
 from gateway.ledger.entry import Entry
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reservation import Reservation
@@ -16,7 +16,6 @@ from gateway.prices import charge
 from gateway.router import Route
 
 PATIENCE_FOR_BILL = 0.25  # seconds that somebody waits for a bill which should be there at once
-TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # of RFC 9651; other names are quoted
 
 
 @dataclass
@@ -89,8 +88,7 @@ class Attempt:
     @property
     def told(self) -> str:
         """For `X-Gateway-Attempts`: one member of a list of structured fields (RFC 9651)."""
-        name = self.route.model.name
-        parts = [name if TOKEN.fullmatch(name) else f'"{name}"']
+        parts = [item_named(self.route.model.name)]
         if self.status is not None:
             parts.append(f"status={self.status}")
         if self.error is not None:

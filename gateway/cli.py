@@ -9,6 +9,7 @@ from gateway import app
 from gateway.commands import models_commands
 from gateway.environment import InvalidSetting
 from gateway.keys.commands import keys_commands
+from gateway.routing.commands import route_command
 
 
 def create_app() -> Flask:
@@ -21,4 +22,5 @@ def create_app() -> Flask:
         raise NoAppException(str(error)) from error
     created.cli.add_command(models_commands)
     created.cli.add_command(keys_commands)
+    created.cli.add_command(route_command)
     return created

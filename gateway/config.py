@@ -61,6 +61,7 @@ class Settings:
     last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
+    routing_threshold_difficulty: float | None
     routing_expensive_share: float | None
     routing_dollars_per_day: Decimal | None
     redis_url: str = field(repr=False)
@@ -149,7 +150,8 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
-            routing_expensive_share=env.fraction("ROUTING_EXPENSIVE_SHARE"),
+            routing_threshold_difficulty=env.optional_number("ROUTING_THRESHOLD_DIFFICULTY", 0, 1),
+            routing_expensive_share=env.optional_number("ROUTING_EXPENSIVE_SHARE", 0, 1),
             routing_dollars_per_day=env.usd("ROUTING_DOLLARS_PER_DAY"),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),

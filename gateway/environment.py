@@ -49,13 +49,8 @@ class Environment:
             raise InvalidSetting(variable, f"must be a number from {low} to {high}, not {text!r}")
         return float(text)
 
-    def fraction(self, variable: str) -> float | None:
-        text = self.text(variable)
-        if not text:
-            return None
-        if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
-            raise InvalidSetting(variable, f"must be a number from 0 to 1, such as 0.2, not {text!r}")
-        return float(text)
+    def optional_number(self, variable: str, low: float, high: float) -> float | None:
+        return self.number(variable, low, low, high) if self.text(variable) else None
 
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of `choices`, of which the first is the default."""

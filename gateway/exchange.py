@@ -17,6 +17,7 @@ from gateway.ledger.reservation import RateState
 from gateway.logs import REQUESTS
 from gateway.overload import Slot
 from gateway.router import Route
+from gateway.routing.explanation import alternative_told, likely_usage
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 
@@ -65,6 +66,16 @@ class Exchange:
         if len(self.attempts) == 1:
             return self.attempts[0].cost or Decimal(0)
         return sum((attempt.cost for attempt in self.attempts if attempt.cost is not None), Decimal(0))
+
+    @property
+    def alternative(self) -> str | None:
+        """The model that the policy did not choose, and what it would have cost, as far as that can be told
+        by now."""
+        attempt = self.attempt
+        if attempt is None or attempt.reservation is None:
+            return None
+        usage = attempt.usage or likely_usage(attempt.reservation.call.prompt_tokens, None)
+        return alternative_told(attempt.route, usage)
 
     @property
     def most_cost(self) -> Decimal:

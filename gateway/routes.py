@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from gateway.admission import find_way
 from gateway.apis import Api
 from gateway.catalog import AUTO, Catalog
 from gateway.client import waited_for
@@ -18,6 +19,8 @@ from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
 from gateway.headers import client_headers
 from gateway.incoming import Reply
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
+from gateway.routing.explanation import explanation
+from gateway.schema.chat import parse_chat_request
 from gateway.schema.messages import parse_messages_request
 from gateway.serve import MODEL_ROUTES, authenticated, limits_of, serve
 from gateway.stopping import service_stops
@@ -68,6 +71,18 @@ def count_tokens() -> Response:
             refused = refusal_body(Api.MESSAGES, Api.MESSAGES, answer.status, answer.body, answer.message)
             return Response(refused, answer.status, answer.headers.passed, mimetype="application/json")
     return jsonify({"input_tokens": asked.prompt_tokens})
+
+
+@routes.post("/v1/route")
+def route() -> Response:
+    """Where a chat completion would go, why, and what it would cost; no model is called."""
+    catalog = _catalog()
+    limits_of(gateway(), g.exchange, g.incoming)
+    asked = gateway().bodies.parsed(g.incoming, parse_chat_request)
+    policy = gateway().routing.policy_of(asked, g.exchange.tenant, g.exchange.request_id)
+    chosen, way = find_way(asked, catalog, policy, gateway().cache_shares)
+    g.exchange.decision = chosen
+    return jsonify(explanation(asked, chosen, way.prompt_tokens))
 
 
 @routes.get("/v1/models")

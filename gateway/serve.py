@@ -151,6 +151,8 @@ def finish(exchange: Exchange, incoming: Incoming, reply: Reply) -> None:
         headers["X-Gateway-Model"] = route.model.name
         headers["X-Gateway-Policy"] = route.policy
         headers["X-Gateway-Reason"] = route.reason
+        if (alternative := exchange.alternative) is not None:
+            headers["X-Gateway-Alternative"] = alternative
     if exchange.attempts:
         headers["X-Gateway-Attempts"] = ", ".join([attempt.told for attempt in exchange.attempts])
     if exchange.rates:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.routing.signals import signals_of
+
 
 @dataclass(frozen=True)
 class Features:
@@ -19,4 +21,4 @@ class Features:
     def signals(self) -> Mapping[str, float]:
         """The texts as numbers by name, none of which tells what was written; worked out when first asked
         for."""
-        return {}
+        return signals_of(self.texts)

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass
 
 from gateway.routing.features import Features
 from gateway.routing.policy import Policy, Score
 from gateway.routing.scores import LEAST, MOST
 from gateway.routing.share import HeldShare
+
+
+@dataclass(frozen=True)
+class HeldScore(Score):
+    """A score whose case is decided: where it stands among the scores of all, and whether it asks for the
+    dearest model, be it that its policy abstains."""
+
+    rank: float = 0.0
+    asks: bool = False
+
+    def is_above(self, threshold: float) -> bool:
+        return self.asks
+
+
+def rank_of(score: Score) -> float:
+    """Where a score stands among those of all: below 1e12, or just there where there was nothing to go by."""
+    if isinstance(score, HeldScore):
+        return score.rank
+    return score.value if LEAST < score.value < MOST and not score.abstains else MOST
 
 
 class HeldPolicy:
@@ -22,20 +41,21 @@ class HeldPolicy:
         self._policy = policy
         self._share = share
         self._request_id = request_id
-        self._abstained = self._by_lot = False
+        self._by_lot = False
 
-    def score(self, features: Features) -> Score:
-        """The policy's score, below 1e12; as much where it abstains."""
+    def score(self, features: Features) -> HeldScore:
+        """The policy's score, and what comes of it."""
         score = self._policy.score(features)
-        self._abstained = score.abstains or not LEAST < score.value < MOST
-        if self._abstained:
-            score = replace(score, value=MOST, abstains=False)
-        self.threshold, self._by_lot = self._share.threshold(score.value, lot_of(self._request_id))
-        return score
+        rank = rank_of(score)
+        threshold, self._by_lot = self._share.threshold(rank, lot_of(self._request_id))
+        self.threshold = self._share.usual_threshold if rank == MOST else threshold
+        return HeldScore(
+            score.value, score.uncertainty, score.factors, score.abstains, rank, asks=rank > threshold
+        )
 
     def in_words(self, score: Score, threshold: float) -> str:
         """The policy's words, and that the share is held."""
-        if self._abstained:
+        if rank_of(score) == MOST:
             words = "nothing to go by"
         elif not self._by_lot and threshold == MOST:
             words = "the expensive model is ahead of its share"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.routing.features import Features
 
-POLICIES = ("prompt_length",)  # the first is the default
+POLICIES = ("prompt_length", "difficulty")  # the first is the default
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
+from gateway.routing.by_difficulty import ByDifficulty
 from gateway.routing.dollars import FIRST_SHARE
-from gateway.routing.held_policy import HeldPolicy
+from gateway.routing.held_policy import HeldPolicy, rank_of
 from gateway.routing.policy import Policy, PromptLength
 from gateway.routing.share import HeldShare
 from gateway.schema.base import ModelRequest
@@ -32,7 +33,10 @@ class Routing:
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
-        policies: list[Policy] = [PromptLength(settings.routing_threshold_chars)]
+        policies: list[Policy] = [
+            PromptLength(settings.routing_threshold_chars),
+            ByDifficulty(fixed_threshold=settings.routing_threshold_difficulty),
+        ]
         share = settings.routing_expensive_share
         if settings.routing_dollars_per_day is not None:
             share = FIRST_SHARE
@@ -58,7 +62,7 @@ class Routing:
         """Count what has been chosen towards a share that is held: only where there was a choice."""
         share, verdict = self.shares.get(route.policy), route.verdict
         if share is not None and verdict is not None and verdict.other is not route.model:
-            share.saw(verdict.score.value, expensive=route.model is route.baseline)
+            share.saw(rank_of(verdict.score), expensive=route.model is route.baseline)
 
     def choose(
         self,

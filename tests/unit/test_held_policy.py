@@ -100,6 +100,7 @@ def test_who_abstains_comes_before_any_score() -> None:
     policy = HeldPolicy(Unsure(150), share, "a")
     score = policy.score(Features(1))
     assert score.is_above(policy.threshold)
+    assert score.rank == 1e12
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_without_a_target_the_policy_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("variable", ["ROUTING_EXPENSIVE_SHARE", "ROUTING_DOLLARS_PER_DAY"])
 def test_each_policy_in_use_has_a_share_of_its_own(variable: str) -> None:
     routing = Routing.of(Settings.from_env({variable: "1", "ROUTING_THRESHOLD_CHARS": "77"}))
-    assert list(routing.shares) == ["prompt_length"]
+    assert list(routing.shares) == ["prompt_length", "difficulty"]
     assert routing.shares["prompt_length"].usual_threshold == 77
 
 
