@@ -12,21 +12,17 @@ from gateway.routing.share import HeldShare
 
 
 @dataclass(frozen=True)
-class HeldScore(Score):
-    """A score whose case is decided: where it stands among the scores of all, and whether it asks for the
-    dearest model, be it that its policy abstains."""
+class Undecided(Score):
+    """The score of a policy that had nothing to go by, and whether it gets the dearest model all the same."""
 
-    rank: float = 0.0
-    asks: bool = False
+    is_granted: bool = False
 
     def is_above(self, threshold: float) -> bool:
-        return self.asks
+        return self.is_granted
 
 
 def rank_of(score: Score) -> float:
     """Where a score stands among those of all: below 1e12, or just there where there was nothing to go by."""
-    if isinstance(score, HeldScore):
-        return score.rank
     return score.value if LEAST < score.value < MOST and not score.abstains else MOST
 
 
@@ -43,15 +39,15 @@ class HeldPolicy:
         self._request_id = request_id
         self._by_lot = False
 
-    def score(self, features: Features) -> HeldScore:
-        """The policy's score, and what comes of it."""
+    def score(self, features: Features) -> Score:
+        """The policy's score."""
         score = self._policy.score(features)
         rank = rank_of(score)
-        threshold, self._by_lot = self._share.threshold(rank, lot_of(self._request_id))
-        self.threshold = self._share.usual_threshold if rank == MOST else threshold
-        return HeldScore(
-            score.value, score.uncertainty, score.factors, score.abstains, rank, asks=rank > threshold
-        )
+        self.threshold, self._by_lot = self._share.threshold(rank, lot_of(self._request_id))
+        if rank < MOST:
+            return score
+        is_granted, self.threshold = rank > self.threshold, self._share.usual_threshold
+        return Undecided(score.value, score.uncertainty, score.factors, True, is_granted)
 
     def in_words(self, score: Score, threshold: float) -> str:
         """The policy's words, and that the share is held."""

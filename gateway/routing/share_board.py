@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
@@ -138,7 +138,7 @@ class ShareBoard:
 def _as_json(seen: Seen) -> str:
     if not seen.requests:
         return ""
-    scores = list(chain.from_iterable(seen.scores.items()))
+    scores = list(chain.from_iterable((f"{bucket:.3g}", count) for bucket, count in seen.scores.items()))
     return orjson.dumps([seen.requests, seen.expensive, f"{seen.debt:.6f}", scores]).decode()
 
 
@@ -146,16 +146,17 @@ def _known(answer: Sequence[object]) -> Known:
     requests, expensive, debt, *generations = answer
     recent = None
     if generations:
-        now, before = (dict(_pairs(generation)) for generation in generations)
-        now_counts, before_counts = ([each.pop(name, 0) for name in COUNTED] for each in (now, before))
-        recent = Recent(now, before, now_counts[1], before_counts[1])
+        (now, now_expensive), (before, before_expensive) = map(_generation, generations)
+        recent = Recent(now, before, now_expensive, before_expensive)
     return Known(int(str(requests)), int(str(expensive)), float(str(debt)), recent)
 
 
-def _pairs(flat: object) -> Iterator[tuple[str, int]]:
+def _generation(flat: object) -> tuple[dict[float, int], int]:
+    """Its scores by bucket, and how many requests went to the dearest model."""
     assert isinstance(flat, list)  # noqa: S101 - as the script says
-    for bucket, count in zip(flat[::2], flat[1::2], strict=True):
-        yield bucket, int(count)
+    counts = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+    _, expensive = (counts.pop(name, 0) for name in COUNTED)
+    return {float(bucket): count for bucket, count in counts.items()}, expensive
 
 
 def _day_spend(answer: Sequence[str]) -> DaySpend:
