@@ -121,7 +121,8 @@ def by_target(found: list[float]) -> str:
     rows = []
     for target in TARGETS:
         for deployment in DEPLOYMENTS:
-            row = [f"{target:.0%}, {deployment[0]} workers, {deployment[1]:.0f}/s"]
+            workers, rate = deployment
+            row = [f"{target:.0%}, {workers} worker{'s' if workers > 1 else ''}, {rate:.0f}/s"]
             for order in ("shuffled", "high after low"):
                 held = [
                     Held.of(orders(seed, found)[order], target, deployment, seed) for seed in range(SEEDS)

@@ -26,7 +26,7 @@ from gateway.routing.scores import KEPT
 from gateway.routing.share import MOST_DEBT, HeldShare, Known, Recent, Seen
 
 TICK_SECONDS = 0.1
-LEAST_SECONDS = 0.02
+LEAST_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # at the scores of all, which are much to read
 MOST_SECONDS = 1.0
 REMEMBERED_SECONDS = 3600  # longer than Redis is away, as a rule
