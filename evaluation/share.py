@@ -189,7 +189,7 @@ def picture(found: list[float]) -> str:
     fixed = shares([score >= line for score in orders(0, found)["high after low"].scores], WINDOW)
     lines.append(Line("fixed, high after low", _points(fixed)))
     return line_chart(
-        f"The share of the dearest model, held at {TARGET:.0%}",
+        f"The share of the dearest model, held at {TARGET:.0%} through five orders of the prompts",
         "requests",
         "share of the last 500",
         lines,

@@ -83,8 +83,9 @@ class ShareBoard:
             for policy, answer in zip(policies, answers, strict=True):
                 if isinstance(answer, Exception):
                     raise answer
+                known = _known(answer)
                 self._numbers.pop(policy, None)
-                self._shares[policy].learn(_known(answer))
+                self._shares[policy].learn(known)
             if looks:
                 self._looked = now
                 if self.dollars is not None:
@@ -122,6 +123,7 @@ class ShareBoard:
                 self._set_away(error)
             except Exception:
                 logger.exception("holding the share failed")
+                gevent.sleep(LOOK_SECONDS)
             self._wake.clear()
             gevent.sleep(TICK_SECONDS if self._is_away else LEAST_SECONDS)
             self._wake.wait(TICK_SECONDS)
@@ -143,12 +145,18 @@ def _as_json(seen: Seen) -> str:
 
 
 def _known(answer: Sequence[object]) -> Known:
+    """
+    :raises LedgerUnavailable: for what are no numbers
+    """
     requests, expensive, debt, *generations = answer
     recent = None
-    if generations:
-        (now, now_expensive), (before, before_expensive) = map(_generation, generations)
-        recent = Recent(now, before, now_expensive, before_expensive)
-    return Known(int(str(requests)), int(str(expensive)), float(str(debt)), recent)
+    try:
+        if generations:
+            (now, now_expensive), (before, before_expensive) = map(_generation, generations)
+            recent = Recent(now, before, now_expensive, before_expensive)
+        return Known(int(str(requests)), int(str(expensive)), float(str(debt)), recent)
+    except ValueError as error:
+        raise LedgerUnavailable("What Redis has of a share is no number.") from error
 
 
 def _generation(flat: object) -> tuple[dict[float, int], int]:
