@@ -94,7 +94,7 @@ def route() -> Response:
     catalog = _catalog()
     limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_chat_request)
-    policy = gateway().routing.policy_of(asked, g.exchange.tenant)
+    policy = gateway().routing.policy_of(asked, g.exchange.tenant, g.exchange.request_id)
     chosen, way = find_way(asked, catalog, policy, gateway().cache_shares)
     g.exchange.decision = chosen
     return jsonify(explanation(asked, chosen, way.prompt_tokens))

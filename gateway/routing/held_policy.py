@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass
 
 from gateway.routing.features import Features
 from gateway.routing.policy import Policy, Score
 from gateway.routing.scores import LEAST, MOST
 from gateway.routing.share import HeldShare
+
+
+@dataclass(frozen=True)
+class Undecided(Score):
+    """The score of a policy that had nothing to go by, and whether it gets the dearest model all the same."""
+
+    is_granted: bool = False
+
+    def is_above(self, threshold: float) -> bool:
+        return self.is_granted
+
+
+def rank_of(score: Score) -> float:
+    """Where a score stands among those of all: below 1e12, or just there where there was nothing to go by."""
+    return score.value if LEAST < score.value < MOST and not score.abstains else MOST
 
 
 class HeldPolicy:
@@ -22,20 +37,21 @@ class HeldPolicy:
         self._policy = policy
         self._share = share
         self._request_id = request_id
-        self._abstained = self._by_lot = False
+        self._by_lot = False
 
     def score(self, features: Features) -> Score:
-        """The policy's score, below 1e12; as much where it abstains."""
+        """The policy's score."""
         score = self._policy.score(features)
-        self._abstained = score.abstains or not LEAST < score.value < MOST
-        if self._abstained:
-            score = replace(score, value=MOST, abstains=False)
-        self.threshold, self._by_lot = self._share.threshold(score.value, lot_of(self._request_id))
-        return score
+        rank = rank_of(score)
+        self.threshold, self._by_lot = self._share.threshold(rank, lot_of(self._request_id))
+        if rank < MOST:
+            return score
+        is_granted, self.threshold = rank > self.threshold, self._share.usual_threshold
+        return Undecided(score.value, score.uncertainty, score.factors, True, is_granted)
 
     def in_words(self, score: Score, threshold: float) -> str:
         """The policy's words, and that the share is held."""
-        if self._abstained:
+        if rank_of(score) == MOST:
             words = "nothing to go by"
         elif not self._by_lot and threshold == MOST:
             words = "the expensive model is ahead of its share"

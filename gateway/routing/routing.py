@@ -12,7 +12,7 @@ from gateway.router import Route, choose
 from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.dollars import FIRST_SHARE
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
-from gateway.routing.held_policy import HeldPolicy
+from gateway.routing.held_policy import HeldPolicy, rank_of
 from gateway.routing.policy import AskFirst, Policy, PromptLength
 from gateway.routing.share import HeldShare
 from gateway.schema.base import ModelRequest
@@ -85,7 +85,7 @@ class Routing:
         """Count what has been chosen towards a share that is held: only where there was a choice."""
         share, verdict = self.shares.get(route.policy), route.verdict
         if share is not None and verdict is not None and verdict.other is not route.model:
-            share.saw(verdict.score.value, expensive=route.model is route.baseline)
+            share.saw(rank_of(verdict.score), expensive=route.model is route.baseline)
 
     def choose(
         self,

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import accumulate
 
 LEAST, MOST = -1e12, 1e12  # all scores lie between them
 KEPT = 300  # fewer forget sooner what the traffic was, more know it better
 
 
-def bucket_of(score: float) -> str:
-    """The name of a score's bucket, which is its score."""
-    return f"{score:.3g}"
+def bucket_of(score: float) -> float:
+    """The score that stands for all of its bucket."""
+    return float(f"{score:.3g}")
 
 
+@lru_cache(maxsize=4096)
 def edges_of(bucket: float) -> tuple[float, float]:
     """The scores above the first and up to the second are in the bucket."""
     if bucket == 0:
@@ -32,49 +34,43 @@ class RecentScores:
     """Those of about the last `KEPT` requests: of a generation of so many, and of the one before, which fades
     as the new one grows. `now` and `before` are counts by bucket."""
 
-    def __init__(self, now: Mapping[str, int] | None = None, before: Mapping[str, int] | None = None) -> None:
-        self._now, self._before = Counter(now), Counter(before)
-        self._count = self._now.total()
+    def __init__(
+        self, now: Mapping[float, int] | None = None, before: Mapping[float, int] | None = None
+    ) -> None:
+        self._now, self._before = dict(now or {}), dict(before or {})
+        self._count = sum(self._now.values())
 
-    def add(self, bucket: str, count: int = 1) -> None:
-        self._now[bucket] += count
+    def add(self, bucket: float, count: int = 1) -> None:
+        self._now[bucket] = self._now.get(bucket, 0) + count
         self._count += count
         if self._count >= KEPT:
-            self._now, self._before, self._count = Counter(), self._now, 0
+            self._now, self._before, self._count = {}, self._now, 0
 
     def weights(self) -> dict[float, float]:
         """How much each bucket counts, by its score."""
-        weights: dict[float, float] = {float(bucket): count for bucket, count in self._now.items()}
+        weights: dict[float, float] = dict(self._now)
         # What was counted while Redis was away may have come in one generation that is far too large.
-        fading = (KEPT - self._count) / max(KEPT, self._before.total())
+        fading = (KEPT - self._count) / max(KEPT, sum(self._before.values()))
         if fading > 0:
             for bucket, count in self._before.items():
-                score = float(bucket)
-                weights[score] = weights.get(score, 0.0) + count * fading
+                weights[bucket] = weights.get(bucket, 0.0) + count * fading
         return weights
 
 
 class Line:
-    """Where to draw it so that a given share of some scores lies above. `buckets` is how many there are."""
+    """Where to draw it so that a given share of some scores lies above. `weight` is that of all of them."""
 
     def __init__(self, weights: Mapping[float, float]) -> None:
         self._scores = sorted(weights, reverse=True)
-        self._weight_from: list[float] = []  # of a bucket and all above it
-        weight = 0.0
-        for score in self._scores:
-            weight += weights[score]
-            self._weight_from.append(weight)
-        self._weight = weight
+        # Of each bucket and all above it.
+        self._weight_from = list(accumulate(map(weights.__getitem__, self._scores)))
+        self.weight = self._weight_from[-1]
         self._top = edges_of(self._scores[0])[1]
         self._bottom = edges_of(self._scores[-1])[0]
 
-    @property
-    def buckets(self) -> int:
-        return len(self._scores)
-
     def score_at(self, share: float) -> float:
         """The score that so large a share lies above or is like."""
-        return self._scores[self._place_of(share * self._weight)]
+        return self._scores[self._place_of(share * self.weight)]
 
     def threshold(self, share: float, score: float, chance: float) -> tuple[float, bool]:
         """The threshold for a request with this score that has drawn `chance`, from 0 up to 1, and whether
@@ -87,8 +83,8 @@ class Line:
         if score > self._top:
             return (self._top if chance < share else score), True
         if score <= self._bottom:
-            return (edges_of(float(bucket_of(score)))[0] if chance < share else self._bottom), True
-        wanted = share * self._weight
+            return (edges_of(bucket_of(score))[0] if chance < share else self._bottom), True
+        wanted = share * self.weight
         place = self._place_of(wanted)
         above = self._weight_from[place - 1] if place else 0.0
         low, high = edges_of(self._scores[place])

@@ -9,7 +9,6 @@ debts are one: a worker goes by the sum as it has last heard it, and at once by 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,8 +25,8 @@ MANY = 25
 MUCH = 0.4
 # Over so many exchanges a worker's part in all requests is averaged.
 SMOOTHED = 8
-# The line is drawn anew after a request for so many buckets, which spreads the work.
-BUCKETS_PER_REQUEST = 8
+# The line is drawn anew when as many have come as are this part of those that it was drawn for.
+NEW_PART = 1 / 8
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Seen:
     requests: int = 0
     expensive: int = 0
     debt: float = 0.0
-    scores: Counter[str] = field(default_factory=Counter)
+    scores: dict[float, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Known:
 class Recent:
     """Two generations of requests: what went to the dearest model, and the scores by bucket."""
 
-    now: Mapping[str, int]
-    before: Mapping[str, int]
+    now: Mapping[float, int]
+    before: Mapping[float, int]
     now_expensive: int = 0
     before_expensive: int = 0
 
@@ -83,6 +82,7 @@ class HeldShare:
         self._line: Line | None = None
         self._requests_since_line = 0
         self._new, self._pending = Seen(), Seen()
+        self._has_learnt = False
         self._damping = 1.0
         self._own_rate = self._all_rate = 0.0  # requests between two exchanges
 
@@ -100,16 +100,26 @@ class HeldShare:
         return self._start if self._line is None else self._line.score_at(self.target)
 
     @property
+    def target(self) -> float:
+        return self._target
+
+    @target.setter
+    def target(self, target: float) -> None:
+        self._target = target
+        self._least = min(target, 1 - target)
+        self._room = max(LEAST_ROOM, ROOM * target)
+
+    @property
     def level(self) -> float:
         """The share of the recent scores that is to lie above the line now; 0 or less is nothing, 1 or more
         is everything."""
         debt = self.known.debt * self._damping + self._pending.debt + self._new.debt
-        target = self.target
-        if not 0 < target < 1:
-            return target
-        least, room = min(target, 1 - target), self._room
-        if abs(debt) <= room:
+        target = self._target
+        least, room = self._least, self._room
+        if -room <= debt <= room:
             return target + least * debt / room
+        if not least:
+            return target
         # Further out it goes all the way, be the target large or small.
         beyond = min(abs(debt) / room - 1, 1.0)
         if debt > 0:
@@ -122,10 +132,10 @@ class HeldShare:
         new.requests += 1
         new.expensive += expensive
         new.debt += self.target - expensive
-        new.scores[bucket] += 1
+        new.scores[bucket] = new.scores.get(bucket, 0) + 1
         self._scores.add(bucket)
         self._requests_since_line += 1
-        if self._line is None or self._requests_since_line * BUCKETS_PER_REQUEST >= self._line.buckets:
+        if self._line is None or self._requests_since_line >= self._line.weight * NEW_PART:
             self._draw_line()
         if self.on_news is not None and (new.requests >= MANY or abs(new.debt) >= MUCH * self._room):
             self.on_news()
@@ -143,7 +153,9 @@ class HeldShare:
 
     def learn(self, known: Known) -> None:
         """Take over what all have chosen, what was pending included."""
-        self._note_rates(self._pending.requests, known.requests - self.known.requests)
+        if self._has_learnt:  # else all that there ever was would be new
+            self._note_rates(self._pending.requests, known.requests - self.known.requests)
+        self._has_learnt = True
         self.known, self._pending = known, Seen()
         if known.recent is None:
             return
@@ -153,16 +165,12 @@ class HeldShare:
             self._scores.add(bucket, count)
         self._draw_line()
 
-    @property
-    def _room(self) -> float:
-        return max(LEAST_ROOM, ROOM * self.target)
-
     def _note_rates(self, own: int, all_: int) -> None:
         """Find out how much of the common debt to go by: each worker pays its own part, but where exchanges
         are so frequent that none pays much between two of them, all may go by the whole."""
         self._own_rate += (own - self._own_rate) / SMOOTHED
         self._all_rate += (max(own, all_) - self._all_rate) / SMOOTHED
-        paid = 1 - math.exp(-self._own_rate * min(self.target, 1 - self.target) / self._room)
+        paid = 1 - math.exp(-self._own_rate * self._least / self._room)
         if paid <= 0 or self._all_rate <= 0:
             self._damping = 1.0
         else:

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
@@ -26,7 +26,7 @@ from gateway.routing.scores import KEPT
 from gateway.routing.share import MOST_DEBT, HeldShare, Known, Recent, Seen
 
 TICK_SECONDS = 0.1
-LEAST_SECONDS = 0.02
+LEAST_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # at the scores of all, which are much to read
 MOST_SECONDS = 1.0
 REMEMBERED_SECONDS = 3600  # longer than Redis is away, as a rule
@@ -83,8 +83,9 @@ class ShareBoard:
             for policy, answer in zip(policies, answers, strict=True):
                 if isinstance(answer, Exception):
                     raise answer
+                known = _known(answer)
                 self._numbers.pop(policy, None)
-                self._shares[policy].learn(_known(answer))
+                self._shares[policy].learn(known)
             if looks:
                 self._looked = now
                 if self.dollars is not None:
@@ -122,6 +123,7 @@ class ShareBoard:
                 self._set_away(error)
             except Exception:
                 logger.exception("holding the share failed")
+                gevent.sleep(LOOK_SECONDS)
             self._wake.clear()
             gevent.sleep(TICK_SECONDS if self._is_away else LEAST_SECONDS)
             self._wake.wait(TICK_SECONDS)
@@ -138,24 +140,31 @@ class ShareBoard:
 def _as_json(seen: Seen) -> str:
     if not seen.requests:
         return ""
-    scores = list(chain.from_iterable(seen.scores.items()))
+    scores = list(chain.from_iterable((f"{bucket:.3g}", count) for bucket, count in seen.scores.items()))
     return orjson.dumps([seen.requests, seen.expensive, f"{seen.debt:.6f}", scores]).decode()
 
 
 def _known(answer: Sequence[object]) -> Known:
+    """
+    :raises LedgerUnavailable: for what are no numbers
+    """
     requests, expensive, debt, *generations = answer
     recent = None
-    if generations:
-        now, before = (dict(_pairs(generation)) for generation in generations)
-        now_counts, before_counts = ([each.pop(name, 0) for name in COUNTED] for each in (now, before))
-        recent = Recent(now, before, now_counts[1], before_counts[1])
-    return Known(int(str(requests)), int(str(expensive)), float(str(debt)), recent)
+    try:
+        if generations:
+            (now, now_expensive), (before, before_expensive) = map(_generation, generations)
+            recent = Recent(now, before, now_expensive, before_expensive)
+        return Known(int(str(requests)), int(str(expensive)), float(str(debt)), recent)
+    except ValueError as error:
+        raise LedgerUnavailable("What Redis has of a share is no number.") from error
 
 
-def _pairs(flat: object) -> Iterator[tuple[str, int]]:
+def _generation(flat: object) -> tuple[dict[float, int], int]:
+    """Its scores by bucket, and how many requests went to the dearest model."""
     assert isinstance(flat, list)  # noqa: S101 - as the script says
-    for bucket, count in zip(flat[::2], flat[1::2], strict=True):
-        yield bucket, int(count)
+    counts = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+    _, expensive = (counts.pop(name, 0) for name in COUNTED)
+    return {float(bucket): count for bucket, count in counts.items()}, expensive
 
 
 def _day_spend(answer: Sequence[str]) -> DaySpend:

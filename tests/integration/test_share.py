@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,7 +20,7 @@ import redis
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
-from tests.support.processes import RedisServer, redis_server
+from tests.support.processes import ROOT, RedisServer, redis_server
 from tests.support.prompts import prompts
 from tests.support.stack import LONG, SHORT
 from tests.support.waiting import eventually
@@ -62,8 +66,8 @@ def gauges(gateway: GatewayUnderTest) -> dict[str, float]:
     """Those of the share, without their common beginning."""
     text = requests.get(f"{gateway.gateway_url}/metrics", headers={"Accept": "text/plain"}, timeout=5).text
     start, end = "llm_gateway_routing_", f'{{policy="{POLICY}"}} '
-    lines = [line.removeprefix(start).split(end) for line in text.splitlines() if line.startswith(start)]
-    return {line[0]: float(line[1]) for line in lines if len(line) == 2}
+    lines = [line.removeprefix(start).split(end) for line in text.splitlines() if end in line]
+    return {name: float(value) for name, value in lines}
 
 
 @pytest.mark.timeout(240)
@@ -105,6 +109,36 @@ def test_the_reason_tells_the_line_and_what_decided(pair: list[GatewayUnderTest]
     answer = pair[0].chat(LONG)
     assert answer.headers["X-Gateway-Policy"] == POLICY
     assert "; the expensive share is held at 20 %" in answer.headers["X-Gateway-Reason"]
+
+
+def test_asking_where_a_request_would_go_counts_nothing_and_tells_the_line(
+    pair: list[GatewayUnderTest],
+) -> None:
+    before, id_ = held(pair[0]), f"test-{uuid.uuid4().hex}"
+    body = {"messages": [{"role": "user", "content": LONG}]}
+    told = requests.post(
+        f"{pair[0].gateway_url}/v1/route", json=body, headers={"X-Request-Id": id_}, timeout=10
+    ).json()
+    assert told["threshold"] != 150
+    assert "; the expensive share is held at 20 %" in told["reason"]
+    time.sleep(1)
+    assert held(pair[0]) == before
+
+
+def test_the_command_line_goes_by_the_line_of_the_workers(pair: list[GatewayUnderTest]) -> None:
+    environ = {**pair[0].service.environ, "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "gateway.cli", "route", "--json", LONG],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["threshold"] > 150
+    assert "; the expensive share is held at 20 %" in told["reason"]
 
 
 @pytest.fixture

@@ -159,11 +159,15 @@ def test_a_redis_that_has_forgotten_all_learns_anew(
     assert client.hget(names.share(POLICY), "requests") == "1"
 
 
+@pytest.mark.parametrize(
+    ("generation", "field"), [(None, "requests"), (None, "debt"), ("now", "100"), ("before", "expensive")]
+)
 def test_a_hash_that_holds_no_numbers_is_a_redis_that_is_away(
-    client: redis.Redis, names: Names, board_of: BoardOf
+    client: redis.Redis, names: Names, board_of: BoardOf, generation: str | None, field: str
 ) -> None:
     share = HeldShare(0.2, START)
-    client.hset(names.share(POLICY), "requests", "many")
+    key = names.share(POLICY) if generation is None else names.scores(POLICY, generation)
+    client.hset(key, field, "many")
     share.saw(100, expensive=True)
     with pytest.raises(LedgerUnavailable):
         board_of(share).exchange()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gateway.routing.scores import KEPT
 from gateway.routing.share import MOST_DEBT, HeldShare, Known, Recent, Seen
 from gateway.routing.share_board import LEAST_SECONDS, LOOK_SECONDS, TICK_SECONDS
-from tests.support.prompts import prompts, prompts_by_benchmark
+from tests.support.prompts import prompts_by_benchmark
 
 DELAY_SECONDS = 0.01
 START = 150.0
@@ -26,17 +26,17 @@ class Together:
     def __init__(self) -> None:
         self.requests = self.expensive = 0
         self.debt = 0.0
-        self._generations = [Counter[str](), Counter[str]()]
+        self._generations = [Counter[float](), Counter[float]()]
         self._expensive = [0, 0]
 
     def add(self, seen: Seen, *, recent: bool = True) -> Known:
         self.requests += seen.requests
         self.expensive += seen.expensive
         self.debt = max(-MOST_DEBT, min(MOST_DEBT, self.debt + seen.debt))
-        self._generations[0] += seen.scores
+        self._generations[0].update(seen.scores)
         self._expensive[0] += seen.expensive
         if self._generations[0].total() >= KEPT:
-            self._generations = [Counter[str](), self._generations[0]]
+            self._generations = [Counter[float](), self._generations[0]]
             self._expensive = [0, self._expensive[0]]
         now, before = map(dict, self._generations)
         told = Recent(now, before, *self._expensive) if recent else None
@@ -121,22 +121,22 @@ class Order:
     changes_at: int = 0
 
 
-def orders(seed: int) -> dict[str, Order]:
-    """The lengths of the real prompts in orders that come up, and in the worst that there are."""
+def orders(seed: int, by_benchmark: Sequence[float] = ()) -> dict[str, Order]:
+    """Scores, those of a benchmark together, in orders that come up, and in the worst that there are; by
+    default the lengths of the tests' prompts."""
     drawn = random.Random(seed)
-    lengths = [float(len(prompt)) for prompt in prompts()]
-    drawn.shuffle(lengths)
-    half = len(lengths) // 2
-    by_length = sorted(lengths)
-    short, long = by_length[:half], by_length[half:]
-    drawn.shuffle(short)
-    drawn.shuffle(long)
+    by_benchmark = by_benchmark or [float(len(prompt)) for prompt in prompts_by_benchmark()]
+    shuffled, ascending = drawn.sample(by_benchmark, len(by_benchmark)), sorted(by_benchmark)
+    half = len(ascending) // 2
+    low, high = ascending[:half], ascending[half:]
+    drawn.shuffle(low)
+    drawn.shuffle(high)
     return {
-        "shuffled": Order(lengths),
-        "shortest first": Order(by_length),
-        "longest first": Order(by_length[::-1]),
-        "by benchmark": Order([float(len(prompt)) for prompt in prompts_by_benchmark()]),
-        "long after short": Order(short + long + long, half),
-        "short after long": Order(long + short + short, half),
-        "one length after another": Order([100.0] * half + [3000.0] * 2 * half, half),
+        "shuffled": Order(shuffled),
+        "lowest first": Order(ascending),
+        "highest first": Order(ascending[::-1]),
+        "by benchmark": Order(by_benchmark),
+        "high after low": Order(low + high + high, half),
+        "low after high": Order(high + low + low, half),
+        "one score after another": Order([low[0]] * half + [ascending[-1]] * 2 * half, half),
     }

@@ -14,7 +14,7 @@ from gateway.keys.virtual_key import ANYBODY
 from gateway.prices import TokenPrice
 from gateway.router import choose
 from gateway.routing.features import Features
-from gateway.routing.held_policy import HeldPolicy, lot_of
+from gateway.routing.held_policy import HeldPolicy, lot_of, rank_of
 from gateway.routing.policy import PromptLength, Score
 from gateway.routing.routing import Routing
 from gateway.routing.scores import bucket_of
@@ -100,6 +100,7 @@ def test_who_abstains_comes_before_any_score() -> None:
     policy = HeldPolicy(Unsure(150), share, "a")
     score = policy.score(Features(1))
     assert score.is_above(policy.threshold)
+    assert rank_of(score) == 1e12
 
 
 @pytest.mark.parametrize(

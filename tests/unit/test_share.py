@@ -15,8 +15,8 @@ from tests.support.share_traffic import START, Together, Traffic, orders, shares
 WITHIN = 0.1
 SOON = 500  # requests
 SEEDS = range(3)
-ORDERS = ["shuffled", "shortest first", "longest first", "by benchmark"]
-CHANGES = ["long after short", "short after long", "one length after another"]
+ORDERS = ["shuffled", "lowest first", "highest first", "by benchmark"]
+CHANGES = ["high after low", "low after high", "one score after another"]
 # Few enough for an order as bad as any, as fast as a small deployment is.
 WORKERS = pytest.mark.parametrize(("workers", "rate"), [(1, 100), (4, 20), (4, 100)])
 
@@ -132,11 +132,19 @@ def test_a_debt_that_is_as_large_as_may_be_is_paid_and_no_more() -> None:
     assert share.level == 0
 
 
+def test_a_worker_that_starts_late_goes_by_the_debt_of_all_from_the_beginning() -> None:
+    share = HeldShare(0.2, START)
+    share.saw(100, expensive=False)
+    share.pending()
+    share.learn(Known(10**6, 0, 2.0))
+    assert share.level == pytest.approx(0.2 + 0.2 * 2 / 4)
+
+
 def test_a_bucket_tells_scores_apart_by_three_digits() -> None:
     assert bucket_of(150) != bucket_of(151)
     assert bucket_of(15100) == bucket_of(15101)
     for score in (0.0, 0.37, 1, 150, 999, 12345, 1e9, -0.37, -4321):
-        low, high = edges_of(float(bucket_of(score)))
+        low, high = edges_of(bucket_of(score))
         assert low < score <= high
 
 
