@@ -65,6 +65,7 @@ class Settings:
     last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
+    routing_threshold_difficulty: float | None
     routing_explore: float
     routing_log: str
     routing_log_size: int
@@ -153,6 +154,7 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
+            routing_threshold_difficulty=env.optional_number("ROUTING_THRESHOLD_DIFFICULTY", 0, 1),
             routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
             routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
             routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),

@@ -49,6 +49,9 @@ class Environment:
             raise InvalidSetting(variable, f"must be a number from {low} to {high}, not {text!r}")
         return float(text)
 
+    def optional_number(self, variable: str, low: float, high: float) -> float | None:
+        return self.number(variable, low, low, high) if self.text(variable) else None
+
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of `choices`, of which the first is the default."""
         text = self.text(variable).lower() or choices[0]

@@ -8,7 +8,6 @@ import gevent
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.model_store import ModelStore
-from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.routing import Routing
 
 POLL_SECONDS = 0.5
@@ -38,10 +37,7 @@ class ModelWatch:
             return
         models = self._store.models()
         live = models.live
-        if live is None:
-            self._routing.replace(Difficulty())
-        else:
-            self._routing.replace(Difficulty(live.whole.model, live.whole.threshold))
+        self._routing.set_difficulty_model(None if live is None else live.whole.to_serve)
         self._version = models.version
         logger.info(
             "another model of difficulty is live",

@@ -8,7 +8,8 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
-from gateway.routing.difficulty_policy import Difficulty
+from gateway.routing.by_difficulty import ByDifficulty
+from gateway.routing.difficulty import DifficultyModel
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy, PromptLength
 from gateway.schema.base import ModelRequest
@@ -29,18 +30,17 @@ class Routing:
     @classmethod
     def of(cls, settings: Settings) -> Routing:
         """As the settings say."""
-        return cls(
-            [PromptLength(settings.routing_threshold_chars), Difficulty()],
-            settings.routing_policy,
-            Exploration(settings.routing_explore),
-        )
+        policies: list[Policy] = [
+            PromptLength(settings.routing_threshold_chars),
+            ByDifficulty(fixed_threshold=settings.routing_threshold_difficulty),
+        ]
+        return cls(policies, settings.routing_policy, Exploration(settings.routing_explore))
 
-    def replace(self, policy: Policy) -> None:
-        """Have another policy take the place of the one of its name from now on."""
-        before = self._policies.get(policy.name)
-        self._policies[policy.name] = policy
-        if before is self._usual:
-            self._usual = policy
+    def set_difficulty_model(self, model: DifficultyModel | None) -> None:
+        """Have the policy `difficulty` go by another model from now on; by the bundled one for None."""
+        for policy in self._policies.values():
+            if isinstance(policy, ByDifficulty):
+                policy.model = model
 
     def policy_of(self, request: ModelRequest, tenant: Tenant) -> Policy:
         """Which policy chooses where the client leaves the choice."""

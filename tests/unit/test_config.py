@@ -58,6 +58,7 @@ NOT_AN_ADDRESS = ["8080", "host:", ":8080", "host:port", "host:0", "host:65536",
 
 BAD_VALUES = {
     "GATEWAY_PORT": [*NOT_A_WHOLE_NUMBER, "0", "65536"],
+    "ROUTING_THRESHOLD_DIFFICULTY": ["-0.1", "1.01", "a"],
     "ROUTING_THRESHOLD_CHARS": [*NOT_A_WHOLE_NUMBER, "1000000001"],
     "ROUTING_EXPLORE": [value for value in NOT_A_NUMBER if value != "0"] + ["0.51", "1"],
     "ROUTING_LOG": ["all", "off", "features\nx"],
@@ -189,6 +190,7 @@ def test_every_variable_is_read() -> None:
             "MODELS_FILE": "models/mine.toml",
             "ROUTING_POLICY": "prompt_length",
             "ROUTING_THRESHOLD_CHARS": "0",
+            "ROUTING_THRESHOLD_DIFFICULTY": "0.25",
             "ROUTING_EXPLORE": "0.02",
             "ROUTING_LOG": "features",
             "ROUTING_LOG_SIZE": "0",
