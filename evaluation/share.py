@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.data import DataError, load
-from gateway.routing.difficulty_policy import Difficulty
+from gateway.routing.by_difficulty import ByDifficulty
 from gateway.routing.features import Features
 from gateway.routing.held_policy import HeldPolicy, rank_of
 from gateway.routing.policy import Policy, PromptLength
@@ -63,7 +63,7 @@ def main() -> None:
         texts = drawn_prompts()
     except DataError as exc:
         sys.exit(str(exc))
-    policies: list[Policy] = [PromptLength(150), Difficulty()]
+    policies: list[Policy] = [PromptLength(150), ByDifficulty()]
     scores = {
         policy.name: [policy.score(Features(len(text), [text])).value for text in texts]
         for policy in policies

@@ -81,7 +81,7 @@ class Desk:
     def usual(self, models: Models) -> tuple[str, Replayed]:
         """The policy that routes where nobody says otherwise, with its name."""
         if self.settings.routing_policy == "difficulty":
-            return "difficulty", difficulty(models, "live", None)
+            return "difficulty", difficulty(models, "live", self.settings.routing_threshold_difficulty)
         return "prompt_length", by_length(self.settings.routing_threshold_chars)
 
 
@@ -120,6 +120,8 @@ def replay_policy(
     if policy == "prompt_length":
         replayed = by_length(desk.settings.routing_threshold_chars if threshold is None else threshold)
     else:
+        if threshold is None and model != "candidate":
+            threshold = desk.settings.routing_threshold_difficulty
         replayed = difficulty(desk.store.models(), model or "live", threshold)
     found = replay(decisions, replayed)
     if not found.requests:

@@ -53,8 +53,7 @@ class Gateway:
         """Begin what a worker does besides answering requests; needs its event loop."""
         self.catalogs.start()
         self.keys.start()
-        threshold = self.settings.routing_threshold_difficulty
-        ModelWatch(self.trained_models, self.routing, threshold).start()
+        ModelWatch(self.trained_models, self.routing).start()
         self.ledger.start(Orphans(self.catalogs, self.upstream).bill_of)
         self.circuits.start(lambda: self.catalogs.current.names)
         if self.share_board is not None:

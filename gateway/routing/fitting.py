@@ -125,9 +125,14 @@ class _Sums:
         return products, outcomes, squares
 
 
-def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> DifficultyModel:
+def fit(
+    examples: Sequence[Example],
+    prior: DifficultyModel | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> DifficultyModel:
     """The model that explains the examples best. With a prior its weights leave the prior's only as far as
-    the examples speak for it. The same examples give the same model.
+    the examples speak for it. Of the `strengths` by which they are held back it takes the one that is best on
+    what was held out. The same examples give the same model.
 
     :raises NothingToLearn: when there are fewer than `FEWEST_EXAMPLES`, or all have the same outcome
     """
@@ -151,7 +156,7 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     known = {} if prior is None else prior.signals
     start = [known[name].weight if name in known else 0.0 for name in names]
 
-    strength, held_out = _strength(sums, start)
+    strength, held_out = _strength(sums, start, strengths)
     products, outcomes, squares = _Sums.of(sums, len(names)).within_groups()
     solution, triangle = _ridge(products, outcomes, strength, start)
     noise = max(0.0, _loss(solution, products, outcomes, squares)) / len(examples)
@@ -241,20 +246,22 @@ def _fold_of(example: Example) -> int:
     return zlib.crc32(repr(sorted(example.signals.items())).encode()) % FOLDS
 
 
-def _strength(sums: Sequence[_Sums], start: Sequence[float]) -> tuple[float, list[list[float]]]:
+def _strength(
+    sums: Sequence[_Sums], start: Sequence[float], strengths: Sequence[float]
+) -> tuple[float, list[list[float]]]:
     """The strength that is best on what was held out, and the weights that were found without each fold."""
     size = len(start)
-    losses = dict.fromkeys(STRENGTHS, 0.0)
-    found: dict[float, list[list[float]]] = {strength: [] for strength in STRENGTHS}
+    losses = dict.fromkeys(strengths, 0.0)
+    found: dict[float, list[list[float]]] = {strength: [] for strength in strengths}
     for fold, own in enumerate(sums):
         rest = _Sums.of((each for i, each in enumerate(sums) if i != fold), size)
         products, outcomes, _ = rest.within_groups()
         judge = own.within_groups()
-        for strength in STRENGTHS:
+        for strength in strengths:
             solution, _ = _ridge(products, outcomes, strength, start)
             found[strength].append(solution)
             losses[strength] += _loss(solution, *judge)
-    best = min(STRENGTHS, key=lambda strength: losses[strength])
+    best = min(strengths, key=lambda strength: losses[strength])
     return best, found[best]
 
 

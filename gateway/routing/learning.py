@@ -1,15 +1,17 @@
 """Learns a model of difficulty from decisions and what was said of their answers. Pure: no I/O.
 
-Of each request one model's answer is known. What the other would have been worth is taken to be what it is
-worth on average, so that the answers of both teach: one that the cheaper model got wrong asks for the dearer,
-and one that the dearer got wrong too does not. Each model's answers are compared among themselves only
-(`Example.group`), since the policy which chose them is what makes the two kinds differ."""
+Only the cheaper model's answers teach, those that were explored among them: each is held against what the
+dearer would have been worth by a regression on its own answers, and a bad one asks for the dearer model. The
+dearer's answers teach nothing more. It fails most at what is hardest, where nobody has seen the cheaper one
+fail too, so that learning from them turns the order round (docs/learning.md has the figures).
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.ids import new_id
 from gateway.routing.decision import Decision
@@ -24,6 +26,8 @@ FEWEST_SCORED = 200
 FEWEST_OF_EACH = 5
 # What an explored answer counts at most: fewer than it stands for, since a handful must not decide alone.
 MOST_WEIGHT = 5.0
+# By which the weights are held to the prior's; what a thousand answers say is mostly noise.
+STRENGTH = 10_000.0
 
 
 class TooLittleFeedback(ValueError):
@@ -64,8 +68,7 @@ def train(decisions: Sequence[Decision], prior: DifficultyModel, share: float) -
 
 
 def examples_of(scored: Sequence[Decision], prior: DifficultyModel) -> list[Example]:
-    """What decisions with feedback teach: how much better the dearer model's answer was, as far as is
-    known."""
+    """What the cheaper model's answers teach: how much better the dearer one's would have been."""
     logged = [
         Logged(
             each.is_dear,
@@ -76,17 +79,18 @@ def examples_of(scored: Sequence[Decision], prior: DifficultyModel) -> list[Exam
         for each in scored
     ]
     examples = []
-    for each, (cheap, dear) in zip(scored, guesses_of(logged), strict=True):
-        if each.feedback is None or each.propensity is None:
-            continue
-        better = each.feedback - cheap if each.is_dear else dear - each.feedback
-        weight = min(1 / each.propensity, MOST_WEIGHT)
-        examples.append(Example(each.signals, better, weight, each.model))
+    for each, (_, dear) in zip(scored, guesses_of(logged), strict=True):
+        if not each.is_dear and each.feedback is not None and each.propensity is not None:
+            weight = min(1 / each.propensity, MOST_WEIGHT)
+            examples.append(Example(each.signals, dear - each.feedback, weight))
     return examples
 
 
 def _fitted(
     scored: Sequence[Decision], known: Sequence[Decision], prior: DifficultyModel, share: float
 ) -> Fitted:
-    model = fit(examples_of(scored, prior), prior)
+    model = fit(examples_of(scored, prior), prior, [STRENGTH])
+    if not model.slope:
+        # So few examples may not bear out what they told of each other; the order is not lost for that.
+        model = replace(model, slope=prior.slope)
     return Fitted(model, threshold_for(share, [model.score(each.signals).value for each in known]))

@@ -8,7 +8,6 @@ import gevent
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.model_store import ModelStore
-from gateway.routing.difficulty_policy import Difficulty
 from gateway.routing.routing import Routing
 
 POLL_SECONDS = 0.5
@@ -17,13 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class ModelWatch:
-    """While Redis is away, or what it has cannot be read, the last model goes on. `threshold` is the one that
-    is set, for any model; None for each model's own."""
+    """While Redis is away, or what it has cannot be read, the last model goes on."""
 
-    def __init__(self, store: ModelStore, routing: Routing, threshold: float | None = None) -> None:
+    def __init__(self, store: ModelStore, routing: Routing) -> None:
         self._store = store
         self._routing = routing
-        self._threshold = threshold
         self._version = 0
 
     def start(self) -> None:
@@ -40,11 +37,7 @@ class ModelWatch:
             return
         models = self._store.models()
         live = models.live
-        if live is None:
-            self._routing.replace(Difficulty(threshold=self._threshold))
-        else:
-            threshold = live.whole.threshold if self._threshold is None else self._threshold
-            self._routing.replace(Difficulty(live.whole.model, threshold))
+        self._routing.set_difficulty_model(None if live is None else live.whole.to_serve)
         self._version = models.version
         logger.info(
             "another model of difficulty is live",

@@ -9,7 +9,8 @@ from gateway.catalog import Catalog, policy_named_by
 from gateway.config import Settings
 from gateway.keys.virtual_key import Tenant
 from gateway.router import Route, choose
-from gateway.routing.difficulty_policy import Difficulty
+from gateway.routing.by_difficulty import ByDifficulty
+from gateway.routing.difficulty import DifficultyModel
 from gateway.routing.dollars import FIRST_SHARE
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.held_policy import HeldPolicy, rank_of
@@ -40,7 +41,7 @@ class Routing:
         """As the settings say."""
         policies: list[Policy] = [
             PromptLength(settings.routing_threshold_chars),
-            Difficulty(threshold=settings.routing_threshold_difficulty),
+            ByDifficulty(fixed_threshold=settings.routing_threshold_difficulty),
             AskFirst(),
         ]
         share = settings.routing_expensive_share
@@ -56,12 +57,11 @@ class Routing:
             }
         return cls(policies, settings.routing_policy, Exploration(settings.routing_explore), shares)
 
-    def replace(self, policy: Policy) -> None:
-        """Have another policy take the place of the one of its name from now on."""
-        before = self._policies.get(policy.name)
-        self._policies[policy.name] = policy
-        if before is self._usual:
-            self._usual = policy
+    def set_difficulty_model(self, model: DifficultyModel | None) -> None:
+        """Have the policy `difficulty` go by another model from now on; by the bundled one for None."""
+        for policy in self._policies.values():
+            if isinstance(policy, ByDifficulty):
+                policy.model = model
 
     def policy_of(
         self, request: ModelRequest, tenant: Tenant, request_id: str = "", *, cascades: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.routing.decision import Decision
 from gateway.routing.difficulty import DifficultyModel
@@ -23,6 +23,11 @@ class Fitted:
 
     model: DifficultyModel
     threshold: float
+
+    @property
+    def to_serve(self) -> DifficultyModel:
+        """The model with that threshold as its own."""
+        return replace(self.model, threshold=self.threshold)
 
     def wants_dear(self, decision: Decision) -> bool:
         """Whether it would have asked the dearer model."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from gateway.routing.signals import signals_of
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.decisions import decisions
 from tests.support.own_stack import own_gateway
@@ -132,3 +133,12 @@ def test_what_is_explored_is_remembered_with_its_probability(start_gateway: Star
     for each in decisions(gateway):
         assert each.propensity == 0.5
         assert each.model == ("ExpensiveModel" if each.request_id in explored else "CheapModel")
+
+
+def test_the_signals_of_every_prompt_are_remembered_where_that_is_wished(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(ROUTING_LOG="features")
+    gateway.chat(LONG)
+    (found,) = decisions(gateway)
+    assert found.policy == "prompt_length"
+    assert found.signals == {name: float(f"{value:.6g}") for name, value in signals_of([LONG]).items()}
+    assert not any(word in in_redis(gateway) for word in ("quantum", "entanglement"))

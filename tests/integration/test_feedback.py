@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.conftest import GatewayUnderTest, StartGateway
 from tests.support.decisions import decisions
+from tests.support.own_stack import own_gateway
+from tests.support.processes import RedisServer
 from tests.support.refusals import assert_error_shape
 from tests.support.spending import ADMIN_KEY, create_key
 from tests.support.stack import SHORT
@@ -141,3 +144,16 @@ def test_a_header_that_cannot_be_read_is_passed_over(gateway: GatewayUnderTest, 
     asked(gateway, **{"X-Gateway-Feedback": header.replace("ID", first)})
     asked(gateway, **{"X-Gateway-Feedback": f"{uuid.uuid4().hex};score=1"})
     assert score_of(gateway, first) is None
+
+
+def test_a_score_that_nobody_can_take_now_is_refused_and_not_lost_silently(
+    own_redis: RedisServer, model_urls: dict[str, str], tmp_path: Path
+) -> None:
+    with own_gateway(tmp_path, model_urls, own_redis) as gateway:
+        request_id = asked(gateway)
+        own_redis.kill()
+        told = tell(gateway, {"id": request_id, "score": 1})
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "ledger_unavailable")
+        assert "Retry-After" in told.headers
+        own_redis.start()
+        assert eventually(lambda: tell(gateway, {"id": request_id, "score": 1}).status_code == 200, 10)

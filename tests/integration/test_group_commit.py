@@ -24,8 +24,9 @@ from tests.support.traffic import chat_body
 
 pytestmark = [pytest.mark.heavy, pytest.mark.load, pytest.mark.alone]
 
-# What a worker asks of its own accord, as it follows the changes of keys and circuits.
-NOBODY_ASKED = {"hello", "client", "get", "mget", "ping", "subscribe", "zrange", "zrangebyscore", "zrevrange"}
+# What a worker asks of its own accord, as it follows the changes of keys, circuits and models.
+NOBODY_ASKED = {"hello", "client", "get", "hget", "mget", "ping", "subscribe"}
+NOBODY_ASKED |= {"zrange", "zrangebyscore", "zrevrange"}
 NO_WAIT_SECONDS = 0.005
 
 
