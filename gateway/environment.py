@@ -49,6 +49,14 @@ class Environment:
             raise InvalidSetting(variable, f"must be a number from {low} to {high}, not {text!r}")
         return float(text)
 
+    def fraction(self, variable: str) -> float | None:
+        text = self.text(variable)
+        if not text:
+            return None
+        if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
+            raise InvalidSetting(variable, f"must be a number from 0 to 1, such as 0.2, not {text!r}")
+        return float(text)
+
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of `choices`, of which the first is the default."""
         text = self.text(variable).lower() or choices[0]

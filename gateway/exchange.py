@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,16 +10,13 @@ from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
-from gateway.ids import new_id
+from gateway.ids import SANE_REQUEST_ID, new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
-from gateway.logs import REQUESTS
+from gateway.logs import log_request
 from gateway.overload import Slot
 from gateway.router import Route
-
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
-
-logger = logging.getLogger(REQUESTS)
+from gateway.routing.explanation import alternative_told, likely_usage
 
 
 @dataclass
@@ -57,7 +53,8 @@ class Exchange:
     @property
     def route(self) -> Route | None:
         """The latest decision."""
-        return self.attempt.route if self.attempt is not None else self.decision
+        attempt = self.attempt
+        return self.decision if attempt is None else attempt.route
 
     @property
     def cost(self) -> Decimal:
@@ -65,6 +62,16 @@ class Exchange:
         if len(self.attempts) == 1:
             return self.attempts[0].cost or Decimal(0)
         return sum((attempt.cost for attempt in self.attempts if attempt.cost is not None), Decimal(0))
+
+    @property
+    def alternative(self) -> str | None:
+        """The model that the policy did not choose, and what it would have cost, as far as that can be told
+        by now."""
+        attempt = self.attempt
+        if attempt is None or attempt.reservation is None:
+            return None
+        usage = attempt.usage or likely_usage(attempt.reservation.call.prompt_tokens, None)
+        return alternative_told(attempt.route, usage)
 
     @property
     def most_cost(self) -> Decimal:
@@ -114,7 +121,7 @@ class Exchange:
                 line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
-        logger.log(level, "request", line)
+        log_request(level, line)
         if self.error is not None:
             forget_frames(self.error)
 

@@ -18,6 +18,8 @@ VISIBLE = re.compile(r"[ -~]{1,1024}")
 # What HTTP allows as a header's name; providers are read more leniently.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
+STRUCTURED_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # of RFC 9651
+
 # What a provider gets of the client's. Never a key, a cookie, or what selects an account.
 FROM_CLIENT = ("Idempotency-Key", "OpenAI-Beta")
 FROM_MESSAGES_CLIENT = ("Anthropic-Version", "Anthropic-Beta")
@@ -34,12 +36,17 @@ FROM_PROVIDER_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class UpstreamHeaders:
     """What is kept of a provider's headers: those to pass on, and its own id of the request for the log."""
 
     passed: dict[str, str]
     request_id: str | None = None
+
+
+def item_named(name: str) -> str:
+    """A model's name as a member of a list of structured fields: a token where it is one, else a string."""
+    return name if STRUCTURED_TOKEN.fullmatch(name) else f'"{name}"'
 
 
 def client_headers(headers: RequestHeaders, api: Api, *, mock_faults: bool) -> dict[str, str]:

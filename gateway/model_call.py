@@ -17,6 +17,7 @@ from gateway.answers import characters_so_far, output_characters
 from gateway.attempt import PATIENCE_FOR_BILL, Attempt
 from gateway.billing import NO_USAGE, Usage, usage_stated
 from gateway.client import ClientLeft, client_watched
+from gateway.decisions import Choice
 from gateway.error_shapes import refusal_body
 from gateway.errors import (
     ClientClosedRequest,
@@ -70,7 +71,9 @@ class ModelCall:
         self._headers = {CALL_ID: admission.reservation.call.id}
         self._connection: Any = None
         self._way.spent_before = exchange.cost
-        self.attempt = Attempt(admission.route, admission.reservation)
+        route = admission.route
+        choice = Choice.of(route, exchange.request_id, exchange.tenant, gateway.settings)
+        self.attempt = Attempt(route, admission.reservation, choice)
         self.relay: Relay | None = None  # once it has the answer
         self.on_end: Callable[[], None] | None = None
         self._is_withheld = False

@@ -239,14 +239,14 @@ class Translated(Passage):
 
     @property
     def prompt_tokens(self) -> int:
-        return ChatRequest(JsonObject(b"", self._chat, {})).prompt_tokens
+        return ChatRequest(JsonObject(b"", self._chat)).prompt_tokens
 
     @property
     def prompt_values(self) -> Mapping[str, Any]:
         return self._chat
 
     def _limit_output(self, max_output_tokens: int) -> None:
-        chat = ChatRequest(JsonObject(b"", self._chat, {}))
+        chat = ChatRequest(JsonObject(b"", self._chat))
         self._chat |= chat.output_limits(max_output_tokens, self.model.habits.max_tokens_name)
         self.body = self._chat_body()
 

@@ -1,4 +1,4 @@
-"""Which model answers a request, and why. Pure: no I/O, no state."""
+"""Which model answers a request, and why. Pure but for what chance draws: no I/O, no state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from gateway.billing import MOST_TOKENS
 from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
+from gateway.routing.features import Features
 from gateway.routing.policy import Policy, Score
 from gateway.schema.base import ModelRequest
 
@@ -19,12 +21,18 @@ IN_WORDS = {"json_schema": "answers by a JSON schema"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a policy made of a request: its score, the threshold that it was held against, and the model on
-    the other side of that."""
+    """What a policy made of a request: its score for these features, the threshold that it was held against,
+    the model that was chosen and the one on the other side of the threshold. `propensity` is the probability
+    with which that model was chosen, None where it is not known; one that was `explored` is not what the
+    score asks for, but what chance drew."""
 
     score: Score
     threshold: float
+    model: Model
     other: Model
+    features: Features
+    propensity: float | None = 1.0
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,17 @@ class Route:
     verdict: Verdict | None = None
 
 
-def choose(request: ModelRequest, catalog: Catalog, policy: Policy, *, cheapest: bool = False) -> Route:
+def choose(
+    request: ModelRequest,
+    catalog: Catalog,
+    policy: Policy,
+    *,
+    cheapest: bool = False,
+    exploration: Exploration = NO_EXPLORATION,
+) -> Route:
     """The model that the client named, or else the one that the policy chooses among those that can answer:
-    the dearest for a score above its threshold, else the cheapest. `cheapest` overrules it, for a
-    budget's sake.
+    the dearest for a score above its threshold, else the cheapest; now and then the other one of the two, for
+    the sake of `exploration`. `cheapest` overrules it, for a budget's sake.
 
     :raises ModelNotAllowed: when the client named a model outside of what the catalog is restricted to
     :raises ModelNotFound: when the client named a model that is not configured
@@ -70,7 +85,14 @@ def choose(request: ModelRequest, catalog: Catalog, policy: Policy, *, cheapest:
     score, threshold = policy.score(request.features), policy.threshold
     model, other = (able[-1], able[0]) if score.is_above(threshold) else (able[0], able[-1])
     reason = policy.in_words(score, threshold) + few
-    return Route(model, policy.name, reason, able[-1], Verdict(score, threshold, other))
+    propensity, explored = 1.0, False
+    if exploration.share and len(able) > 1:
+        explored, propensity = exploration.drawn()
+        if explored:
+            reason = f"explored, to learn from it: {reason}, which asks for {model.name}"
+            model, other = other, model
+    verdict = Verdict(score, threshold, model, other, request.features, propensity, explored)
+    return Route(model, policy.name, reason, able[-1], verdict)
 
 
 def able_models(request: ModelRequest, catalog: Catalog) -> Sequence[Model]:

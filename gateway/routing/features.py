@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.routing.signals import signals_of
+
 
 @dataclass(frozen=True)
 class Features:
@@ -19,4 +21,10 @@ class Features:
     def signals(self) -> Mapping[str, float]:
         """The texts as numbers by name, none of which tells what was written; worked out when first asked
         for."""
-        return {}
+        return signals_of(self.texts)
+
+    @property
+    def known_signals(self) -> Mapping[str, float]:
+        """The signals where somebody has asked for them before, else none: they take their time."""
+        known: Mapping[str, float] = self.__dict__.get("signals", {})
+        return known

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.routing.features import Features
 
-POLICIES = ("prompt_length", "cascade")  # the first is the default
+POLICIES = ("prompt_length", "difficulty", "cascade")  # the first is the default
 IS_CHECKED = "its answer is checked"
 
 

@@ -78,6 +78,7 @@ def test_a_key_that_is_created_is_shown_whole_once_and_works_at_once(gateway: Ga
         rpm=100,
         tpm=100000,
         models=["ExpensiveModel", "CheapModel"],
+        policy="prompt_length",
         expires="2999-01-31T12:00:00+02:00",
     )
     text = created.pop("key")
@@ -94,6 +95,7 @@ def test_a_key_that_is_created_is_shown_whole_once_and_works_at_once(gateway: Ga
         "rpm": 100,
         "tpm": 100000,
         "models": ["CheapModel", "ExpensiveModel"],
+        "policy": "prompt_length",
         "expires_at": "2999-01-31T10:00:00Z",
         "revoked_at": None,
         "usage": {
@@ -231,6 +233,8 @@ def test_a_page_that_cannot_be_is_refused(gateway: GatewayUnderTest, query: str,
         (b'{"name":"a","rpm":0}', "rpm"),
         (b'{"name":"a","tpm":1.0}', "tpm"),
         (b'{"name":"a","models":["NoModel"]}', "models"),
+        (b'{"name":"a","policy":"by_mood"}', "policy"),
+        (b'{"name":"a","policy":1}', "policy"),
         (b'{"name":"a","expires":"2999-01-01T00:00:00"}', "expires"),
         (b'{"name":"a","on_budget":"pay"}', "on_budget"),
     ],

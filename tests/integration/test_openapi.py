@@ -39,6 +39,7 @@ EXAMPLES = {
     "/v1/responses": 60,
     "/v1/messages": 60,
     "/v1/messages/count_tokens": 30,
+    "/v1/route": 30,
     "/v1/completions": 30,
     "/v1/embeddings": 30,
 }

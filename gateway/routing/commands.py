@@ -1,0 +1,68 @@
+"""The command line: `flask route`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from gateway.admission import find_way
+from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.keys.virtual_key import ANYBODY
+from gateway.models_file import load_catalog
+from gateway.routing.explanation import explanation
+from gateway.routing.routing import Routing
+from gateway.schema.chat import parse_chat_request
+
+
+@click.command("route")
+@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
+@click.option("--model", default="auto", help="What the client would name: auto, auto:POLICY, or a model.")
+@click.option("--max-tokens", type=click.IntRange(1), help="The longest answer that it would allow.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as POST /v1/route answers.")
+def route_command(prompts: tuple[str, ...], model: str, max_tokens: int | None, as_json: bool) -> None:
+    """Show which model would answer PROMPT, why, and what it would cost; no model is called.
+
+    Several prompts are the turns of one conversation, the oldest first.
+    """
+    settings = Settings.from_env()
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt} for prompt in prompts],
+    }
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    try:
+        asked = parse_chat_request(json.dumps(body).encode())
+        policy = Routing.of(settings).policy_of(asked, ANYBODY)
+        route, way = find_way(asked, load_catalog(settings), policy)
+    except GatewayError as error:
+        raise click.ClickException(error.message) from error
+    told = explanation(asked, route, way.prompt_tokens)
+    click.echo(json.dumps(told, indent=2) if as_json else _in_lines(told))
+
+
+def _in_lines(told: dict[str, Any]) -> str:
+    score, alternative = told["score"], told["alternative"]
+    uncertainty = f" ± {told['uncertainty']:.2g}" if told["uncertainty"] is not None else ""
+    facts = {
+        "model": told["model"],
+        "policy": told["policy"],
+        "reason": told["reason"],
+        "score": None if score is None else f"{score:.10g}{uncertainty}",
+        "threshold": None if score is None else f"{told['threshold']:.10g}",
+        "factors": "\n".join(f"{each['name']} {each['weight']:+.3f}" for each in told["factors"]) or None,
+        "estimated cost": _usd(told["estimated_cost_usd"]),
+        "for": f"{told['prompt_tokens']} tokens and {told['assumed_output_tokens']} of the answer",
+        "instead": alternative and f"{alternative['model']}, {_usd(alternative['estimated_cost_usd'])}",
+        "flips with": told["flips"],
+    }
+    rows = [(name, value) for name, value in facts.items() if value is not None]
+    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+
+
+def _usd(amount: float) -> str:
+    return "$" + f"{amount:.9f}".rstrip("0").rstrip(".")
