@@ -80,8 +80,7 @@ ADDRESS = re.compile(
             r"^\W*(?:system|developer|admin)(?:\|?>|\]|\s?:)",
             r"\bno (?:deep |hard |real |complex )?(?:thinking|reasoning|intelligence|effort|expertise)\b",
         )
-    ),
-    re.IGNORECASE,
+    )
 )
 
 
@@ -96,4 +95,4 @@ def without_addresses(text: str, words: Set[str]) -> str:
 
 def _is_address(sentence: str, telltales: Set[str]) -> bool:
     lowered = sentence.lower()
-    return any(word in lowered for word in telltales) and ADDRESS.search(sentence) is not None
+    return any(word in lowered for word in telltales) and ADDRESS.search(lowered) is not None

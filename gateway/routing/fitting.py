@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import mul
 
-from gateway.routing.difficulty import DifficultyModel, Signal, probability
+from gateway.routing.calibration import FORM, calibrated, form_of, median
+from gateway.routing.difficulty import DifficultyModel, Signal
 
 FOLDS = 5
 FEWEST_EXAMPLES = 50
@@ -27,9 +28,7 @@ OUTLIERS = 0.01
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 HEADS = 8
 SEED = 7
-CALIBRATION_STEPS = 30
-# In examples: how much the expected slope and the level of all count beside what the examples of a form say.
-CALIBRATION_STRENGTH = 3.0
+
 
 Matrix = list[list[float]]
 Row = list[tuple[int, float]]
@@ -160,8 +159,8 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
 
     gains = [_dot(row, held_out[fold]) for row, fold in zip(rows, folds, strict=True)]
     usual_gain = sum(map(mul, weights, gains)) / len(gains)
-    forms = [form if (form := _form_of(example.signals)) in scaling else "" for example in examples]
-    slope, levels, error = _calibration(
+    forms = [form if (form := form_of(example.signals)) in scaling else "" for example in examples]
+    slope, levels, error = calibrated(
         [example.outcome for example in examples],
         weights,
         [gain - usual_gain for gain in gains],
@@ -172,6 +171,17 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     shift = sum(
         weight * each.mean / each.scale for weight, each in zip(solution, scaling.values(), strict=True)
     )
+    if prior is not None:
+        # Of forms that the examples lack the prior knows how far they are from the others.
+        offsets_of = {name: signal.offset for name, signal in prior.signals.items()}
+        usual_offset = sum(
+            weight * offsets_of.get(form, 0.0) for weight, form in zip(weights, forms, strict=True)
+        ) / len(forms)
+        levels = {
+            form: levels[""] + offset - usual_offset
+            for form, offset in offsets_of.items()
+            if form.startswith(FORM) and form not in levels
+        } | levels
     offsets = {form: level - levels[""] for form, level in levels.items() if form}
     intercept = levels[""] + slope * (shift - usual_gain)
     intercept += sum(offset * scaling[form].mean for form, offset in offsets.items())
@@ -189,7 +199,7 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     }
     model = DifficultyModel(signals, intercept, slope, threshold=0.5, error=error)
     values = [model.score(example.signals).value for example in examples]
-    return replace(model, threshold=_median(values, weights))
+    return replace(model, threshold=median(values, weights))
 
 
 def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
@@ -297,65 +307,3 @@ def _deviations(triangle: Matrix, noise: float) -> list[list[float]]:
 
 def _dot(row: Row, solution: Sequence[float]) -> float:
     return sum(value * solution[i] for i, value in row)
-
-
-def _form_of(signals: Mapping[str, float]) -> str:
-    """The signal that names the form of most of what was measured, or nothing."""
-    forms = [name for name in signals if name.startswith("form/")]
-    return max(forms, key=lambda name: signals[name], default="")
-
-
-def _calibration(
-    outcomes: Sequence[float],
-    weights: Sequence[float],
-    gains: Sequence[float],
-    forms: Sequence[str],
-    prior: DifficultyModel | None,
-) -> tuple[float, dict[str, float], float]:
-    """How the log odds that only the dearer model would do rise with the gain; where they are at a gain of 0
-    for each form of prompt, and for any other one (""); and the standard error of that. By a logistic
-    regression (Platt) on gains that were predicted without the example's fold, in Newton's steps."""
-    targets = [min(1.0, max(0.0, outcome)) for outcome in outcomes]
-    total = sum(weights)
-    share = min(0.99, max(0.01, sum(map(mul, weights, targets)) / total))
-    # A gain of so much is about so much more of the probability.
-    expected = 1 / (share * (1 - share)) if prior is None else prior.slope
-    pull = CALIBRATION_STRENGTH * share * (1 - share)
-    slope, usual = expected, math.log(share / (1 - share))
-    levels = dict.fromkeys(forms, usual)
-    for _ in range(CALIBRATION_STEPS):
-        gradients = {form: pull * (usual - level) for form, level in levels.items()}
-        bends = dict.fromkeys(levels, pull)
-        across = dict.fromkeys(levels, 0.0)
-        gradient, bend = pull * (expected - slope) / expected**2, pull / expected**2
-        for target, weight, gain, form in zip(targets, weights, gains, forms, strict=True):
-            value = probability(levels[form] + slope * gain)
-            error, curvature = weight * (target - value), weight * value * (1 - value)
-            gradients[form] += error
-            bends[form] += curvature
-            across[form] += curvature * gain
-            gradient += error * gain
-            bend += curvature * gain * gain
-        # Each level meets the others in the slope only, so the system is solved by hand.
-        step = (gradient - sum(across[form] * gradients[form] / bends[form] for form in levels)) / (
-            bend - sum(across[form] ** 2 / bends[form] for form in levels)
-        )
-        steps = {form: (gradients[form] - across[form] * step) / bends[form] for form in levels}
-        slope += step
-        levels = {form: level + steps[form] for form, level in levels.items()}
-        if max(map(abs, steps.values())) < 1e-6:
-            break
-    # Where the signals tell nothing of the outcome, chance alone must not turn them round.
-    slope = max(0.0, slope)
-    average = sum(weight * levels[form] for weight, form in zip(weights, forms, strict=True)) / total
-    return slope, {**levels, "": average}, 1 / math.sqrt(sum(bends.values()))
-
-
-def _median(values: Sequence[float], weights: Sequence[float]) -> float:
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    half, sofar = sum(weights) / 2, 0.0
-    for i in order:
-        sofar += weights[i]
-        if sofar >= half:
-            return values[i]
-    return values[order[-1]]

@@ -21,7 +21,7 @@ WORD = re.compile(r"[^\W\d_]+")
 # Faster, and the same for what is most common.
 ASCII_WORD = re.compile(r"[a-z]+")
 # Of a longer text only its beginning and its end are read, which is where the task is stated.
-HEAD, TAIL = 1200, 600
+HEAD, TAIL = 1200, 400
 # The newest turns that count, each half as much as the one after it.
 TURNS = 4
 FADING = 0.5
@@ -51,7 +51,7 @@ NUMERIC_OPTION = re.compile(r"^[ \t]*\(?[A-J][.)][ \t]+[$\d.\-]", re.MULTILINE)
 MONEY = re.compile(r"[$€£]\d")
 # A LaTeX command, or what stands between two dollar signs that are no prices with words between them.
 FORMULA = re.compile(r"\\[A-Za-z]{2,}|\$(?![^$\n]*[a-z]{2} [a-z]{2})[^$\n]{1,80}\$(?!\d)")
-NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
+CAPITALISED = re.compile(r" [A-Z][a-z]")
 # What begins or ends a line of code, in the languages that are asked about most.
 CODE_BEGINS = (
     *("def ", "class ", "import ", "return ", "elif ", "public ", "private ", "const ", "var ", "function "),
@@ -59,7 +59,6 @@ CODE_BEGINS = (
 )
 CODE_ENDS = (";", "{", "}", "):", ");", "];")
 FENCE = "```"
-ROMAN = re.compile(r"\bI\. |\bII\b|\bStatement 1\b")
 NEGATIONS = frozenset(WORD.findall("not except never least false incorrect neither nor cannot"))
 COMPARISONS = frozenset(
     WORD.findall("""
@@ -203,7 +202,9 @@ def _of_options(
     unfinished = "___" in text or not question.rstrip().endswith(("?", "."))
     return {
         "options/numeric": len(NUMERIC_OPTION.findall(text)) / options,
-        "options/statements": 1.0 if ROMAN.search(question) else 0.0,
+        "options/statements": 1.0
+        if " II" in question or "\nII" in question or "Statement 1" in question
+        else 0.0,
         "numbers/count": log1p(len(numbers)),
         "numbers/density": 5 * len(numbers) / count,
         "numbers/large": log1p(sum(len(number) >= 3 for number in numbers)),
@@ -213,7 +214,7 @@ def _of_options(
         "wording/word length": sum(lengths) / max(1, len(words)) - 4.5,
         "wording/long words": 5 * len([length for length in lengths if length > 8]) / count,
         "wording/variety": len(distinct) / max(1, len(words)) - 0.7,
-        "wording/names": log1p(len(NAME.findall(question))),
+        "wording/names": log1p(max(0, len(CAPITALISED.findall(question)) - question.count(". "))),
         "wording/negations": float(len(NEGATIONS & distinct)),
         "wording/questions": log1p(question.count("?")),
         "wording/quotes": log1p(text.count('"')),

@@ -72,7 +72,7 @@ def test_a_command_does_not_make_a_prompt_look_easier(command: str) -> None:
 @pytest.mark.parametrize("command", PARAPHRASES)
 def test_a_command_in_other_words_counts_no_more_than_any_sentence(command: str) -> None:
     changes = [score(f"{prompt}\n{command}") - score(prompt) for prompt in prompts() if prompt]
-    assert min(changes) > -0.06
+    assert min(changes) > -0.08
     assert sum(changes) / len(changes) > -0.01
 
 

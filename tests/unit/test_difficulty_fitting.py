@@ -116,6 +116,20 @@ def test_a_signal_that_the_prior_lacks_is_learned() -> None:
     assert fit(examples(2000), prior).signals["a/x"].weight > 0.1
 
 
+def test_of_a_form_that_the_examples_lack_the_prior_keeps_its_distance() -> None:
+    prose = examples(500, level=-2.0)
+    code = [
+        replace(each, signals={**each.signals, "form/prose": 0.0, "form/code": 1.0})
+        for each in examples(500, seed=2, level=1.0)
+    ]
+    prior = fit([*prose, *code])
+    further = fit(examples(500, seed=3, level=-2.0), prior)
+    for model in (prior, further):
+        told = {form: model.score({"a/x": 2.0, form: 1.0}).value for form in ("form/prose", "form/code")}
+        assert told["form/prose"] == pytest.approx(0.12, abs=0.06)
+        assert told["form/code"] == pytest.approx(0.73, abs=0.12)
+
+
 def test_the_bundled_model_can_be_fitted_further() -> None:
     outcomes = load("gsm8k-fixed", SAMPLE)
     model = fit([Example(signals_of([each.prompt]), each.gain) for each in outcomes], bundled())
