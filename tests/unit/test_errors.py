@@ -58,6 +58,7 @@ ALL = (
     ClientClosedRequest,
     CrossSiteRequest,
     ModelNotAllowed,
+    RequestNotFound,
     UnknownPath,
     KeyNotFound,
     ModelNotFound,
