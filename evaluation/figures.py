@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from evaluation.data import Outcome
+from evaluation.data import Outcome, Pair
 from evaluation.metrics import (
     Interval,
     Ranking,
@@ -36,7 +36,8 @@ class Point:
 @dataclass(frozen=True)
 class Figures:
     """`by_cost` is the area over the share of the extra cost that is spent, where APGR has that of calls: .5
-    for a random order as well. `half` is what comes of sending half of the calls to the cheap model;
+    for a random order as well; it is the mean of the pairs of models, as money spent on a dear pair is not to
+    be saved on another. `half` is what comes of sending half of the calls to the cheap model;
     `samples` are the bootstrap's, and belong in pairs to those of other policies on the same benchmark."""
 
     policy: str
@@ -69,7 +70,7 @@ def figures_of(
             apgr=interval(ranking.apgr(), own_samples),
             cpt50=calls_for(curve, 0.5),
             cpt80=calls_for(curve, 0.8),
-            by_cost=area_by_cost(own_scores, outcomes),
+            by_cost=mean_area_by_cost(own_scores, outcomes),
             half=points(own_scores, outcomes, [0.5])[0],
             samples=own_samples,
         )
@@ -122,6 +123,19 @@ def points(scores: Sequence[float], outcomes: Sequence[Outcome], shares: Sequenc
             found.append(Point((quality + part * more_quality) / best, (cost + part * more_cost) / dearest))
         quality, cost, calls, begin = quality + more_quality, cost + more_cost, calls + len(tied), end
     return found
+
+
+def mean_area_by_cost(scores: Sequence[float], outcomes: Sequence[Outcome]) -> float:
+    """The mean of the areas of each pair of models."""
+    places: dict[Pair, list[int]] = {}
+    for place, outcome in enumerate(outcomes):
+        places.setdefault(outcome.pair, []).append(place)
+    return mean(
+        [
+            area_by_cost([scores[place] for place in own], [outcomes[place] for place in own])
+            for own in places.values()
+        ]
+    )
 
 
 def area_by_cost(scores: Sequence[float], outcomes: Sequence[Outcome]) -> float:

@@ -20,7 +20,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-RESAMPLES = 1000
+RESAMPLES = 500
 SEED = 7
 # Sums of scores that cancel out leave a little behind.
 NOTHING = 1e-9

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evaluation.aims import policy_aims
 from evaluation.data import TRAINABLE, Outcome, by_pair
-from evaluation.difficulty import NAME, CrossValidated
+from evaluation.difficulty import NAME, PER_DOLLAR, CrossValidated
 from evaluation.figures import CORNERS, MACRO, Figures, figures_of, macro, points
 from evaluation.litellm_routers import litellm_routers
 from evaluation.plots import Curve, Panel, panels_svg
@@ -21,7 +22,7 @@ from evaluation.tables import (
 PICTURE = "routing.svg"
 # Policies that are compared by pair of models; a wider table cannot be read.
 BY_PAIR = ("prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2")
-DRAWN = ("random", "prompt_length", NAME, "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
+DRAWN = ("random", "prompt_length", NAME, PER_DOLLAR, "LiteLLM heuristic", "LiteLLM heuristic_v2", "oracle")
 
 
 def policy_blocks(
@@ -42,7 +43,8 @@ def policy_blocks(
         for pair, outcomes in by_pair(benchmarks[name]).items()
         if len(by_pair(benchmarks[name])) > 1
     }
-    tables = [policy_tables(figures), difference_table(figures, NAME)]
+    rivals = [policy.name for policy in policies if policy.name.startswith("LiteLLM")]
+    tables = [policy_aims(figures, NAME, rivals), policy_tables(figures), difference_table(figures, NAME)]
     models = {
         model
         for outcomes in benchmarks.values()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from evaluation.data import TRAINABLE, Outcome, load, read_lines
+from evaluation.data import FILES, TRAINABLE, Outcome, load, read_lines
 from gateway.routing import difficulty, topics
 from gateway.routing.difficulty import DifficultyModel
 from gateway.routing.fitting import Example, fit
@@ -63,10 +63,9 @@ class Trained:
 
 def train(outcomes: Sequence[Outcome]) -> Trained:
     """Both from nothing but these outcomes, and the subjects of their prompts."""
-    known = subjects()
     prompts = {(each.benchmark, each.id): each for each in outcomes}
     found = count_topics(
-        (words_of(each.prompt), known.get(each.id) or TOPIC_OF_BENCHMARK[each.benchmark])
+        (words_of(each.prompt), TOPIC_OF_BENCHMARK.get(each.benchmark) or subjects(each.benchmark)[each.id])
         for each in prompts.values()
     )
     signals = {place: signals_of([each.prompt], found) for place, each in prompts.items()}
@@ -82,9 +81,9 @@ def train(outcomes: Sequence[Outcome]) -> Trained:
 
 
 @cache
-def subjects() -> dict[str, str]:
-    """The topic of each prompt whose benchmark states a subject, by the prompt's id."""
-    return {line["id"]: topic_of(line["meta"]) for file in ("mmlu", "mmlu-pro") for line in read_lines(file)}
+def subjects(benchmark: str) -> dict[str, str]:
+    """The topic of each prompt of a benchmark that states subjects, by the prompt's id."""
+    return {line["id"]: topic_of(line["meta"]) for line in read_lines(FILES[benchmark])}
 
 
 def topic_of(subject: str) -> str:

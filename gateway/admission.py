@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.billing import MOST_TOKENS
 from gateway.budget import OnBudget
 from gateway.cache_share import CacheShares
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, Model
 from gateway.config import Settings
 from gateway.errors import InsufficientQuota, InvalidRequest, RequestTooDear
 from gateway.keys.virtual_key import Tenant
@@ -17,6 +18,7 @@ from gateway.ledger.reservation import Call, Reservation
 from gateway.passage import Passage, passage
 from gateway.request_limits import MAX_COST
 from gateway.router import Route, choose
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.policy import Policy
 from gateway.routing.routing import Routing
 from gateway.schema.base import ModelRequest
@@ -44,6 +46,9 @@ class Admissions:
         ledger: Ledger,
         settings: Settings,
         cache_shares: CacheShares,
+        request_id: str = "",
+        *,
+        cascades: bool = True,
     ) -> None:
         self.asked = asked
         self.tenant = tenant
@@ -52,6 +57,9 @@ class Admissions:
         self._ledger = ledger
         self._settings = settings
         self._cache_shares = cache_shares
+        self._request_id = request_id
+        self._cascades = cascades
+        self._decided: Route | None = None
         self._first: Reservation | None = None
         on_budget = tenant.key.on_budget if tenant.key else settings.on_budget
         may_downgrade = on_budget is OnBudget.DOWNGRADE and bool(tenant.scopes)
@@ -65,8 +73,17 @@ class Admissions:
 
     def find_way(self, *, cheapest: bool = False) -> tuple[Route, Passage]:
         """See `find_way`."""
-        policy = self._routing.policy_of(self.asked, self.tenant)
-        return find_way(self.asked, self.catalog, policy, self._cache_shares, cheapest=cheapest)
+        policy = self._routing.policy_of(self.asked, self.tenant, self._request_id, cascades=self._cascades)
+        route, way = find_way(
+            self.asked,
+            self.catalog,
+            policy,
+            self._cache_shares,
+            cheapest=cheapest,
+            exploration=self._routing.exploration_of(policy),
+        )
+        self._decided = route
+        return route, way
 
     def way_of(self, route: Route) -> Passage:
         """A new way to the model of `route`.
@@ -75,15 +92,36 @@ class Admissions:
         """
         return passage(self.asked, route.model, self._cache_shares)
 
-    def admit(self, route: Route, way: Passage, max_cost: Decimal | None) -> Admission:
+    def way_to(self, model: Model, *, held: bool, probabilities: bool) -> Passage:
+        """A new way to `model`, whose answer is held where `held` says so, and then tells its probabilities
+        where those are wanted, if it can.
+
+        :raises InvalidRequest: see `way_of`
+        """
+        way = passage(self.asked, model, self._cache_shares)
+        if held:
+            way.hold()
+        if probabilities:
+            way.ask_probabilities()
+        return way
+
+    def about(self, asked: ModelRequest) -> Admissions:
+        """For further calls of the same request in which something else is asked."""
+        others = copy.copy(self)
+        others.asked = asked
+        return others
+
+    def admit(self, route: Route, way: Passage, max_cost: Decimal | None, least_tokens: int = 0) -> Admission:
         """Reserve what a call may cost at most, which is `max_cost` USD at the very most. Where the budgets
         afford less, its answer is limited to what they afford, or the cheapest model answers, if that is what
-        is wished. A further call for the request waits for no budget.
+        is wished. A further call for the request waits for no budget. An answer that could have fewer than
+        `least_tokens` is not worth a call, nor is one that is shorter than the settings say.
 
         :raises RequestTooDear: where `max_cost` is too little
         :raises GatewayError: where the key, its limits or a budget do not allow it
         """
-        is_first, least_tokens = self._first is None, self._settings.budget_min_output_tokens
+        is_first = self._first is None
+        least_tokens = max(least_tokens, self._settings.budget_min_output_tokens)
         if is_first and self._downgrades:
             try:
                 return self._reserve(route, way, max_cost, least_tokens=None, wait=False)
@@ -107,7 +145,7 @@ class Admissions:
         most = least = Decimal(0)
         if worst is not None:
             least = worst.cost if least_tokens is None else worst.least(least_tokens)
-            most = _most(worst, max_cost, self._settings.budget_min_output_tokens)
+            most = _most(worst, max_cost, least_tokens or self._settings.budget_min_output_tokens)
             least = min(least, most)
         tokens = min(prompt_tokens + (asked.max_output_tokens or 0) * asked.generated_choices, MOST_TOKENS)
         call = Call(
@@ -118,9 +156,13 @@ class Admissions:
             most=most,
             least=least,
             tokens=tokens if self._first is None else 0,
+            is_held=way.is_held,
         )
         reservation = self._ledger.reserve(call, wait=wait, follows=self._first)
-        self._first = self._first or reservation
+        if self._first is None:
+            self._first = reservation
+            if route is self._decided:  # and not one that stands in for it
+                self._routing.note(route)
         if worst is not None:
             affordable = most if reservation.affordable is None else min(most, reservation.affordable)
             if affordable < worst.cost:
@@ -138,13 +180,14 @@ def find_way(
     cache_shares: CacheShares | None = None,
     *,
     cheapest: bool = False,
+    exploration: Exploration = NO_EXPLORATION,
 ) -> tuple[Route, Passage]:
     """The model that the policy chooses, and the way to it. Where that would take a translation that cannot
     be made, the policy chooses among the models that speak the client's API themselves.
 
     :raises GatewayError: where no model can answer
     """
-    route = choose(asked, catalog, policy, cheapest=cheapest)
+    route = choose(asked, catalog, policy, cheapest=cheapest, exploration=exploration)
     try:
         return route, passage(asked, route.model, cache_shares)
     except InvalidRequest as untranslatable:
@@ -155,6 +198,9 @@ def find_way(
             route = choose(asked, speakers, policy, cheapest=cheapest)
         except InvalidRequest:
             raise untranslatable from None
+        if route.verdict is not None and exploration.share:
+            # Whether it comes to this depended on what was drawn before.
+            route = replace(route, verdict=replace(route.verdict, propensity=None))
         return route, passage(asked, route.model, cache_shares)
 
 

@@ -15,13 +15,16 @@ from gateway.keys.admin import admin
 from gateway.keys.key_copy import KeyCopy
 from gateway.keys.key_ring import KeyRing
 from gateway.ledger.connection import connect
+from gateway.ledger.decision_log import DecisionLog
 from gateway.ledger.key_store import KeyStore
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.model_store import ModelStore
 from gateway.ledger.names import Names
 from gateway.overload import ModelSlots, Slots
 from gateway.retry_budget import RetryBudget
 from gateway.routes import flask_response, model_response, routes
 from gateway.routing.routing import Routing
+from gateway.routing.share_board import ShareBoard
 from gateway.serve import MODEL_ROUTES, begun, check_may_ask, finish, refusal
 from gateway.upstream import Upstream
 from gateway.wiring import Gateway
@@ -45,6 +48,7 @@ def create_app(
             lease=settings.budget_hold,
             wait_for_budget=settings.budget_wait,
             refuse_without_redis=settings.budgets_need_redis,
+            decisions_kept=settings.routing_log_size,
         )
     if upstream is None:
         upstream = Upstream(settings.upstream_transport)
@@ -56,13 +60,16 @@ def create_app(
     key_store = KeyStore(client, Names(settings.redis_key_prefix))
     key_copy = None if settings.ledger_directory is None else KeyCopy(settings.ledger_directory)
     keys = KeyRing(key_store, settings.gateway_budget, key_copy, patience=settings.redis_timeout)
+    routing = Routing.of(settings)
     queue = (settings.max_queued_requests, settings.queue_timeout)
     app.extensions["gateway"] = Gateway(
         settings=settings,
         catalogs=CatalogWatch(settings),
-        routing=Routing.of(settings),
+        routing=routing,
         ledger=ledger,
         upstream=upstream,
+        decisions=DecisionLog(client, Names(settings.redis_key_prefix)),
+        trained_models=ModelStore(client, Names(settings.redis_key_prefix)),
         key_store=key_store,
         keys=keys,
         bodies=Bodies(
@@ -74,6 +81,11 @@ def create_app(
         model_slots=ModelSlots(*queue),
         circuits=Circuits(settings.circuit_rules, CircuitBoard(client, Names(settings.redis_key_prefix))),
         retry_budget=RetryBudget(settings.retry_budget_percent),
+        share_board=ShareBoard(
+            client, Names(settings.redis_key_prefix), routing.shares, settings.routing_dollars_per_day
+        )
+        if routing.shares
+        else None,
     )
     app.register_blueprint(routes)
     app.register_blueprint(admin)

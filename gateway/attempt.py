@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from gateway.billing import Usage
+from gateway.billing import NO_USAGE, Usage
+from gateway.decisions import Choice
 from gateway.headers import item_named
 from gateway.ledger.entry import Entry
 from gateway.ledger.ledger import Ledger
@@ -26,6 +27,7 @@ class Attempt:
 
     route: Route
     reservation: Reservation | None = None
+    choice: Choice | None = None  # to be remembered, where it comes to an answer
     is_hedge: bool = False
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
@@ -58,6 +60,22 @@ class Attempt:
         """
         ledger.settle(self._reserved, self._entry(usage, answered=answered, failed=failed))
         self.recorded = True
+
+    def answer_after_all(self, ledger: Ledger) -> None:
+        """Count the answer of a call that was settled as one without.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        assert self.usage is not None and self.cost is not None  # noqa: S101, PT018 - it was settled
+        entry = Entry(
+            model=self.route.model.name,
+            answered=True,
+            failed=False,
+            usage=NO_USAGE,
+            cost=Decimal(0),
+            baseline_cost=self._baseline_cost(self.usage, self.cost),
+        )
+        ledger.add_answer(self._reserved, entry)
 
     def settle_by_bill(
         self, ledger: Ledger, usage: Usage, *, answered: bool, failed: bool, patience: float = 0
@@ -129,6 +147,7 @@ class Attempt:
             usage=usage,
             cost=cost,
             baseline_cost=self._baseline_cost(usage, cost) if answered else Decimal(0),
+            decision=self.choice.remembered(cost, usage) if answered and self.choice else None,
         )
 
     def _baseline_cost(self, usage: Usage, cost: Decimal) -> Decimal:

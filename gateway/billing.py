@@ -20,7 +20,7 @@ TOKENS_PER_REPLY = 3
 TOKENS_PER_IMAGE = 85
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens of one call.
 
@@ -216,7 +216,7 @@ def _first_given(*values: object) -> object:
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return type(value) is int and 0 <= value <= MOST_TOKENS
 
 
 def _count(value: object) -> int:

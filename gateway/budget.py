@@ -44,10 +44,10 @@ class Budget:
 
     def window(self, now: datetime) -> Window:
         """The run of the period that `now` is in."""
+        if self.period is Period.TOTAL:
+            return Window("total", None)
         day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         match self.period:
-            case Period.TOTAL:
-                return Window("total", None)
             case Period.DAY:
                 return Window(f"{day:%Y-%m-%d}", day + timedelta(days=1))
             case Period.WEEK:

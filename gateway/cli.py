@@ -8,7 +8,9 @@ from flask.cli import NoAppException
 from gateway import app
 from gateway.commands import models_commands
 from gateway.environment import InvalidSetting
+from gateway.feedback_commands import feedback_commands
 from gateway.keys.commands import keys_commands
+from gateway.router_commands import router_commands
 from gateway.routing.commands import route_command
 
 
@@ -22,5 +24,7 @@ def create_app() -> Flask:
         raise NoAppException(str(error)) from error
     created.cli.add_command(models_commands)
     created.cli.add_command(keys_commands)
+    created.cli.add_command(feedback_commands)
+    created.cli.add_command(router_commands)
     created.cli.add_command(route_command)
     return created

@@ -10,6 +10,8 @@ from typing import Any
 import gevent
 import gevent.socket
 
+from gateway.readable import wait_to_read
+
 PIECE_BYTES = 256 * 1024
 # A client that sends faster than it is read never makes its reader wait: the others have their turn after so
 # many reads, and their time-outs theirs.
@@ -50,6 +52,8 @@ class ClientSocket(gevent.socket.socket):
             if self._put_back:
                 data, self._put_back = self._put_back[:size], self._put_back[size:]
                 return data
+            if self.has_written:
+                wait_to_read(self)  # who has just got an answer has yet to ask again
             self._reads += 1
             if self._reads % READS_AT_ONCE == 0:
                 gevent.sleep(0)

@@ -17,15 +17,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.budget import Budget, OnBudget
+from gateway.cascade.rules import CHECKS, CascadeRules
 from gateway.circuit import CircuitRules
 from gateway.environment import Environment, InvalidSetting, base_url
+from gateway.routing.exploration import MOST_EXPLORATION
 from gateway.routing.policy import POLICIES
 
 # Where Docker Compose mounts the folder of the models file, so that changes reach a running container.
 MOUNTED_MODELS_FILE = Path("/etc/llm-gateway/models.toml")
 OWN_MODELS_FILE = Path(__file__).with_name("models.toml")
 UPSTREAM_TRANSPORTS = ("lean", "urllib3")
-NOT_YET = ("ROUTING_EXPENSIVE_SHARE",)
+# What the log of decisions has of a prompt: what its policy made of it, or all of its signals.
+ROUTING_LOGS = ("decisions", "features")
 # Where the image has a place for it, and Docker Compose a volume.
 OWN_JOURNAL_DIRECTORY = Path("/var/lib/llm-gateway")
 
@@ -63,6 +66,12 @@ class Settings:
     routing_policy: str
     routing_threshold_chars: int
     routing_threshold_difficulty: float | None
+    routing_expensive_share: float | None
+    routing_dollars_per_day: Decimal | None
+    routing_explore: float
+    routing_log: str
+    routing_log_size: int
+    cascade_rules: CascadeRules
     redis_url: str = field(repr=False)
     redis_key_prefix: str
     redis_timeout: float
@@ -121,9 +130,6 @@ class Settings:
         :raises InvalidSetting: for the first variable that is wrong
         """
         env = Environment(os.environ if environ is None else environ)
-        for variable in NOT_YET:
-            if env.text(variable):
-                raise InvalidSetting(variable, "not supported by this version; leave it unset")
         bind = env.host("GATEWAY_BIND", "127.0.0.1")
         port = env.integer("GATEWAY_PORT", 8080, 1, 65535)
         host = f"[{bind}]" if ":" in bind else bind
@@ -140,6 +146,10 @@ class Settings:
         )
         if network_address and any(override.api_key for override in model_overrides):
             raise KeyOnNetwork(network_address)
+        if env.text("ROUTING_EXPENSIVE_SHARE") and env.text("ROUTING_DOLLARS_PER_DAY"):
+            raise InvalidSetting(
+                "ROUTING_DOLLARS_PER_DAY", "cannot be held beside ROUTING_EXPENSIVE_SHARE; set one of them"
+            )
         return cls(
             model_overrides=model_overrides,
             last_good_models_file=Path(env.text("LAST_GOOD_MODELS_FILE"))
@@ -148,7 +158,13 @@ class Settings:
             models_file=Path(env.text("MODELS_FILE") or _default_models_file()),
             routing_policy=env.choice("ROUTING_POLICY", POLICIES),
             routing_threshold_chars=env.integer("ROUTING_THRESHOLD_CHARS", 150, 0, 10**9),
-            routing_threshold_difficulty=env.optional_number("ROUTING_THRESHOLD_DIFFICULTY", 0, 1),
+            routing_threshold_difficulty=env.fraction("ROUTING_THRESHOLD_DIFFICULTY"),
+            routing_expensive_share=env.fraction("ROUTING_EXPENSIVE_SHARE"),
+            routing_dollars_per_day=env.usd("ROUTING_DOLLARS_PER_DAY"),
+            routing_explore=env.number("ROUTING_EXPLORE", 0.0, 0, MOST_EXPLORATION),
+            routing_log=env.choice("ROUTING_LOG", ROUTING_LOGS),
+            routing_log_size=env.integer("ROUTING_LOG_SIZE", 10_000, 0, 1_000_000),
+            cascade_rules=_cascade_rules(env),
             redis_url=env.redis_url("REDIS_URL"),
             redis_key_prefix=env.matching("REDIS_KEY_PREFIX", "gateway", r"[A-Za-z0-9_.{}-]{1,64}"),
             redis_timeout=env.number("REDIS_TIMEOUT_SECONDS", 0.1, 0.01, 60),
@@ -221,6 +237,22 @@ def _model_override(env: Environment, name: str, prefix: str) -> ModelOverride:
         base_url(f"{prefix}_URL", url) if url else None,
         env.text(f"{prefix}_NAME") or None,
         env.api_key(f"{prefix}_API_KEY") or env.api_key("LLM_GATEWAY_API_KEY"),
+    )
+
+
+def _cascade_rules(env: Environment) -> CascadeRules:
+    usual, judge = CascadeRules(), env.text("CASCADE_JUDGE_MODEL") or None
+    checks = env.choices("CASCADE_CHECKS", CHECKS) or usual.checks
+    if "judge" in checks and judge is None:
+        raise InvalidSetting("CASCADE_CHECKS", "lists judge, whose model CASCADE_JUDGE_MODEL has to name")
+    if "judge" not in checks and judge is not None:
+        raise InvalidSetting("CASCADE_JUDGE_MODEL", "is of no use, as CASCADE_CHECKS does not list judge")
+    return CascadeRules(
+        checks=checks,
+        min_mean_probability=env.number("CASCADE_MIN_MEAN_PROBABILITY", usual.min_mean_probability, 0, 1),
+        min_token_probability=env.number("CASCADE_MIN_TOKEN_PROBABILITY", usual.min_token_probability, 0, 1),
+        max_seconds=env.number("CASCADE_MAX_SECONDS", usual.max_seconds, 0, 86400),
+        judge_model=judge,
     )
 
 

@@ -49,8 +49,13 @@ class Environment:
             raise InvalidSetting(variable, f"must be a number from {low} to {high}, not {text!r}")
         return float(text)
 
-    def optional_number(self, variable: str, low: float, high: float) -> float | None:
-        return self.number(variable, low, low, high) if self.text(variable) else None
+    def fraction(self, variable: str) -> float | None:
+        text = self.text(variable)
+        if not text:
+            return None
+        if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
+            raise InvalidSetting(variable, f"must be a number from 0 to 1, such as 0.2, not {text!r}")
+        return float(text)
 
     def choice(self, variable: str, choices: tuple[str, ...]) -> str:
         """One of `choices`, of which the first is the default."""
@@ -58,6 +63,15 @@ class Environment:
         if text not in choices:
             raise InvalidSetting(variable, f"must be one of: {', '.join(choices)}; not {text!r}")
         return text
+
+    def choices(self, variable: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `choices` that are listed, separated by commas; none where it is not set."""
+        text = self.text(variable).lower()
+        listed = [each.strip() for each in text.split(",")] if text else []
+        for each in listed:
+            if each not in choices:
+                raise InvalidSetting(variable, f"must list some of: {', '.join(choices)}; not {each!r}")
+        return tuple(dict.fromkeys(listed))
 
     def directory(self, variable: str, default: Path) -> Path | None:
         """A directory that is set, or the default one where it exists."""

@@ -9,6 +9,7 @@ GatewayError
 ├── ModelNotAllowed         403  the key may not use this model
 ├── UnknownPath             404  nothing is at this path
 ├── KeyNotFound             404  no virtual key has this id
+├── RequestNotFound         404  no request of this id is remembered
 ├── ModelNotFound           404  `model` names nothing that is configured
 ├── WrongMethod             405  the path answers other methods, which `Allow` names
 ├── RequestTimeout          408  the client did not send its body in time
@@ -127,6 +128,12 @@ class KeyNotFound(GatewayError):
     status = 404
     type = "invalid_request_error"
     code = "key_not_found"
+
+
+class RequestNotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "request_not_found"
 
 
 class ModelNotFound(GatewayError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,17 +10,13 @@ from typing import Any
 
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError, LedgerUnavailable, forget_frames
-from gateway.ids import new_id
+from gateway.ids import SANE_REQUEST_ID, new_id
 from gateway.keys.virtual_key import ANYBODY, Tenant
 from gateway.ledger.reservation import RateState
-from gateway.logs import REQUESTS
+from gateway.logs import log_request
 from gateway.overload import Slot
 from gateway.router import Route
 from gateway.routing.explanation import alternative_told, likely_usage
-
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
-
-logger = logging.getLogger(REQUESTS)
 
 
 @dataclass
@@ -58,7 +53,8 @@ class Exchange:
     @property
     def route(self) -> Route | None:
         """The latest decision."""
-        return self.attempt.route if self.attempt is not None else self.decision
+        attempt = self.attempt
+        return self.decision if attempt is None else attempt.route
 
     @property
     def cost(self) -> Decimal:
@@ -125,7 +121,7 @@ class Exchange:
                 line["cause"] = type(self.error.__cause__).__name__  # its text may hold addresses or keys
         unbilled = isinstance(self.error, LedgerUnavailable)
         level = logging.ERROR if unbilled or self.status >= 500 else logging.INFO
-        logger.log(level, "request", line)
+        log_request(level, line)
         if self.error is not None:
             forget_frames(self.error)
 

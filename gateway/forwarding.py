@@ -1,47 +1,20 @@
-"""The calls for one request: model after model, each called again where that is worth it, until one answers.
-
-Each call is admitted (its worst case held in all budgets), made and settled for itself, so that the bill has
-every one of them. All of this happens before the first byte of an answer reaches the client; from then on its
-`Relay` has it.
-"""
+"""The calls for one request: model after model until one answers, and what the cascade makes of an answer
+that is to be checked."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-
-import gevent
-
-from gateway.admission import Admission, Admissions
-from gateway.circuits import Permit
-from gateway.client import waited_for
-from gateway.errors import (
-    ClientClosedRequest,
-    GatewayError,
-    InvalidRequest,
-    LedgerUnavailable,
-    NoModelAvailable,
-    Overloaded,
-    RequestTooDear,
-    UpstreamError,
-    WorkerStopping,
-)
+from gateway.admission import Admissions
+from gateway.asking import Asking
+from gateway.cascade.cascade import Cascade
+from gateway.cascade.held import Held
+from gateway.cascade.plan import planned
+from gateway.errors import UpstreamError
 from gateway.exchange import Exchange
-from gateway.hedging import first_to_answer
 from gateway.incoming import Incoming, Reply
-from gateway.model_call import Answered, ModelCall
-from gateway.outcome import Again, Unanswered
-from gateway.passage import Passage
+from gateway.others import Others
+from gateway.outcome import Unanswered
 from gateway.request_limits import RequestLimits
-from gateway.retries import backoff
-from gateway.router import Route, fallbacks
-from gateway.timeouts import TOO_LATE, time_limit
-from gateway.upstream import Refusal
 from gateway.wiring import Gateway
-
-# Who asks to be left alone for longer is not waited for where another model can answer at once.
-LONGEST_WAIT_BESIDE_OTHERS = 2.0
-MANY = 1000  # retries, more than there ever are
 
 
 class Forwarding:
@@ -58,220 +31,31 @@ class Forwarding:
         self._gateway = gateway
         self._exchange = exchange
         self._admissions = admissions
-        self._limits = limits
-        self._client = incoming.headers
-        self._connection = incoming.connection
-        self._first, self._first_way = admissions.find_way()
-        self._others: list[tuple[Route, Passage]] | None = None
-        exchange.decision = self._first
+        self._asking = Asking(gateway, exchange, admissions, limits, incoming)
 
     def answer(self) -> Reply:
-        """The answer of the first model that gives one.
+        """The answer of the first model that gives one, or what the cascade gives for it.
 
         :raises GatewayError: where none does, for the last call that was made
         """
+        plan = planned(self._gateway, self._admissions)
+        self._exchange.decision = plan.route
         self._gateway.retry_budget.deposit()
-        route, way = self._first, self._first_way
+        others = Others(self._admissions, plan.route, fall_back=self._gateway.settings.fallbacks)
+        route, way = plan.route, plan.way
         failure: Unanswered | None = None
         while True:
-            outcome = self._ask_model(route, way)
+            outcome = self._asking.ask(route, way, others)
+            if isinstance(outcome, Held):
+                cascade = Cascade(self._gateway, self._exchange, self._admissions, self._asking, plan)
+                return cascade.reply(outcome)
             if isinstance(outcome, Reply):
                 return outcome
             if failure is None or outcome.is_models_fault:
                 failure = outcome
-            if not self._others_left:
+            if not others.left:
                 return self._given_up(failure)
-            route, way = self._others_left.pop(0)
-
-    def _ask_model(self, route: Route, way: Passage) -> Reply | Unanswered:
-        """What one model answers, after retries if need be; another one where a budget affords only that."""
-        if self._gateway.circuits.state(route.model.name) == "open":
-            return self._skipped(route)
-        admission = self._admitted(route, way)
-        if isinstance(admission, Unanswered):
-            return admission
-        if admission.route.model is not route.model:
-            self._first, self._others = admission.route, None
-        route, budget = admission.route, self._gateway.retry_budget
-        permit = self._gateway.circuits.permit(route.model.name, route.model.slow_seconds)
-        fault: Unanswered | None = None
-        if permit is None:
-            self._release(admission)
-            return self._skipped(route)
-        # While a model is tried everybody else is refused, so that one call has to do.
-        retries = MANY if self._gateway.circuits.state(route.model.name) != "closed" else 0
-        try:
-            outcome = self._call(admission, permit)
-            while isinstance(outcome, Unanswered):
-                if outcome.is_models_fault:
-                    fault = outcome
-                pause = self._pause_before_retry(outcome, retries)
-                if pause is None or not budget.try_withdraw(last_chance=not self._others_left):
-                    break
-                try:
-                    with waited_for(self._exchange, self._connection):
-                        gevent.sleep(pause)
-                    again = self._admitted(route, self._admissions.way_of(route))
-                    if isinstance(again, Unanswered):
-                        break
-                    outcome = self._call(again, permit)
-                finally:
-                    budget.done()
-                retries += 1
-        except BaseException:
-            permit.abandoned()
-            raise
-        if not isinstance(outcome, Unanswered):
-            return outcome
-        permit.failed() if fault is not None else permit.abandoned()
-        return fault or outcome
-
-    def _call(self, admission: Admission, permit: Permit) -> Reply | Unanswered:
-        """What one call of a model gives."""
-        try:
-            call = self._begun(admission)
-        except Overloaded as error:
-            return Unanswered(error, is_models_fault=False)
-        try:
-            call, answered = self._first_answered(call)
-            if isinstance(answered, Unanswered):
-                return answered
-            self._exchange.answering = call.attempt
-            reply = call.respond(answered)
-            if isinstance(answered, Refusal):
-                permit.abandoned()  # that the client is at fault says nothing about the model
-            elif isinstance(reply, Reply):
-                self._note_answer(call, permit)
-            return reply
-        finally:
-            call.end()
-
-    def _admitted(self, route: Route, way: Passage) -> Admission | Unanswered:
-        """What is reserved for a call of a model, or another one where a budget affords only that.
-
-        :raises GatewayError: where the request may make no call at all
-        """
-        max_cost, deadline = self._limits.max_cost, self._limits.deadline
-        left = None if max_cost is None else max_cost - self._exchange.most_cost
-        try:
-            if not self._admissions.may_wait and deadline.remaining > 0:
-                return self._admissions.admit(route, way, left)
-            with (
-                waited_for(self._exchange, self._connection),
-                time_limit(deadline.remaining, deadline, TOO_LATE),
-            ):
-                return self._admissions.admit(route, way, left)
-        except RequestTooDear as error:  # for this model
-            return Unanswered(error, is_models_fault=False)
-        except (ClientClosedRequest, WorkerStopping):
-            raise
-        except GatewayError as error:
-            if not self._exchange.attempts:
-                raise
-            return Unanswered(error, is_models_fault=False)
-
-    def _begun(self, admission: Admission, *, queues: bool = True) -> ModelCall:
-        """The call that was admitted, once its model may have another one in work.
-
-        :raises Overloaded: where it may not
-        """
-        deadline = self._limits.deadline
-        slots = self._gateway.model_slots.of(admission.route.model)
-        slot = slots.take_at_once()
-        if slot is None:
-            try:
-                with waited_for(self._exchange, self._connection):
-                    slot = slots.take(patience=max(0.0, deadline.remaining) if queues else 0)
-            except BaseException:
-                self._release(admission)
-                raise
-        call = ModelCall(self._gateway, self._exchange, self._admissions.asked, admission, slot, deadline)
-        call.for_client(self._client, self._connection)
-        return call
-
-    def _release(self, admission: Admission) -> None:
-        with contextlib.suppress(LedgerUnavailable):
-            self._gateway.ledger.release(admission.reservation)
-
-    def _first_answered(self, call: ModelCall) -> tuple[ModelCall, Answered | Unanswered]:
-        """The reply to a call, or to the one that is made beside it when it takes unusually long."""
-        route, stream = call.attempt.route, self._admissions.asked.stream
-        usual = self._gateway.first_byte_times.p95(route.model.name, stream=stream)
-        if not self._gateway.settings.hedging or usual is None:
-            return call, call.ask()
-        budget = self._gateway.retry_budget
-
-        def another() -> ModelCall | None:
-            if not budget.try_withdraw(last_chance=False):
-                return None
-            try:
-                admission = self._admitted(route, self._admissions.way_of(route))
-                if isinstance(admission, Unanswered):
-                    budget.give_back()
-                    return None
-                hedge = self._begun(admission, queues=False)
-            except Overloaded:
-                budget.give_back()
-                return None
-            except BaseException:
-                budget.give_back()
-                raise
-            hedge.attempt.is_hedge = True
-            hedge.on_end = budget.done
-            return hedge
-
-        try:
-            return first_to_answer(call, usual, another)
-        except gevent.GreenletExit:
-            raise WorkerStopping from None
-
-    def _note_answer(self, call: ModelCall, permit: Permit) -> None:
-        model, seconds = call.attempt.route.model.name, call.attempt.seconds or 0.0
-        if self._gateway.settings.hedging:
-            self._gateway.first_byte_times.note(model, seconds, stream=self._admissions.asked.stream)
-        if call.relay is not None and self._gateway.circuits.state(model) == "closed":
-            # Whether it is a good answer is known at its end only; a probe is not waited for that long.
-            call.relay.on_end = lambda broke: permit.failed() if broke else permit.succeeded(seconds)
-        else:
-            permit.succeeded(seconds)
-
-    def _pause_before_retry(self, failure: Unanswered, retries: int) -> float | None:
-        """Seconds to wait before the same model is called again; None where it is not."""
-        if failure.again is Again.NO or retries >= self._gateway.settings.upstream_retries:
-            return None
-        others = bool(self._others_left)
-        if failure.again is Again.LAST_RESORT and others:
-            return None
-        pause = backoff(retries)
-        if failure.wait is not None:
-            if failure.wait > LONGEST_WAIT_BESIDE_OTHERS and others:
-                return None
-            pause = max(pause, failure.wait)
-        return pause if pause < self._limits.deadline.remaining else None
-
-    @property
-    def _others_left(self) -> list[tuple[Route, Passage]]:
-        """The models that can still be asked instead, with the ways there, the next one first. Found out when
-        the first one has failed."""
-        if self._others is None:
-            self._others = []
-            routes = []
-            if self._gateway.settings.fallbacks:
-                routes = fallbacks(self._admissions.asked, self._admissions.catalog, self._first)
-            for route in routes:
-                with contextlib.suppress(InvalidRequest):  # its translation cannot say all of the request
-                    self._others.append((route, self._admissions.way_of(route)))
-        return self._others
-
-    def _skipped(self, route: Route) -> Unanswered:
-        """A model that is not asked, since its circuit is open."""
-        seconds = max(1, math.ceil(self._gateway.circuits.retry_after(route.model.name)))
-        self._exchange.skipped.append(route.model.name)
-        error = NoModelAvailable(
-            f"{route.model.name} has failed too often just now, and no other model can answer; ask again.",
-            headers={"Retry-After": str(seconds)},
-        )
-        return Unanswered(error, is_models_fault=False)
+            route, way = others.left.pop(0)
 
     def _given_up(self, failure: Unanswered) -> Reply:
         error = failure.error

@@ -36,7 +36,7 @@ FROM_PROVIDER_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class UpstreamHeaders:
     """What is kept of a provider's headers: those to pass on, and its own id of the request for the log."""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")  # that a client may choose
 
 
 def new_id() -> str:

@@ -25,6 +25,10 @@ class RequestHeaders:
     def get(self, name: str, default: str | None = None) -> str | None:
         return self._values.get(name.lower(), default)
 
+    def without(self, name: str) -> RequestHeaders:
+        """All but the header of this name."""
+        return RequestHeaders({each: value for each, value in self._values.items() if each != name.lower()})
+
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._values
 

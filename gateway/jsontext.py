@@ -8,14 +8,24 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import orjson
+
+from gateway.providers_json import has_long_integer
 
 MAX_NESTING = 128
 MAX_VALUES = (
     500_000  # commas and brackets; a prompt of so many fills the largest contexts, more stall a worker
 )
+USUAL_BYTES = 2**16  # of a larger body there would be one more copy than has to be
 SPACES = frozenset(" \t\n\r")
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
+_CONTAINERS = (dict, list)
+# The value of a member that is a plain text, with what stands before it.
+_TEXT_VALUE = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
+_ESCAPED_LETTER = re.compile(rb"\\u00[3-7]")  # by which a name can be written in other ways
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000)")
 
 
@@ -28,28 +38,43 @@ class NotJson(ValueError):
         self.param = param[:64] if param and param.isprintable() else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class JsonObject:
-    """A JSON object: its bytes, its values, and where in the bytes each top-level value stands."""
+    """A JSON object: its bytes, and its values."""
 
     raw: bytes
     values: dict[str, Any]
-    spans: dict[str, tuple[int, int]]
+
+    @cached_property
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Where in the bytes each top-level value stands."""
+        text = self.raw.decode()
+        _, spans = _read_members(text)
+        return spans if self.raw.isascii() else _in_bytes(spans, text, len(self.raw))
 
     def with_values(self, changes: dict[str, Any]) -> bytes:
         """The same text with some top-level values set; all else keeps its bytes."""
-        added = [(name, value) for name, value in changes.items() if name not in self.spans]
-        replaced = [(*self.spans[name], value) for name, value in changes.items() if name in self.spans]
+        added = [(name, value) for name, value in changes.items() if name not in self.values]
+        replaced = [(*self._span_of(name), value) for name, value in changes.items() if name in self.values]
         pieces: list[bytes | memoryview] = []
         rest, position = memoryview(self.raw), 0
         if added:
             position = self.raw.index(b"{") + 1
             members = ",".join(f"{_dump(name)}:{_dump(value)}" for name, value in added)
-            pieces += rest[:position], members.encode(), b"," if self.spans else b""
-        for start, end, value in sorted(replaced, key=lambda change: change[0]):
+            pieces += rest[:position], members.encode(), b"," if self.values else b""
+        for start, end, value in sorted(replaced, key=_start_of):
             pieces += rest[position:start], _dump(value).encode()
             position = end
         return b"".join([*pieces, rest[position:]])
+
+    def _span_of(self, name: str) -> tuple[int, int]:
+        """The span of a value, found without those of the others where its name stands in the text once."""
+        quoted = f'"{name}"'.encode()
+        if name.isidentifier() and self.raw.count(quoted) == 1 and not _ESCAPED_LETTER.search(self.raw):
+            text = _TEXT_VALUE.match(self.raw, self.raw.index(quoted) + len(quoted))
+            if text is not None:
+                return text.span(1)
+        return self.spans[name]
 
 
 def parse_object(body: bytes) -> JsonObject:
@@ -59,26 +84,71 @@ def parse_object(body: bytes) -> JsonObject:
         or not at all: a key given twice, NaN, an infinite number, a lone surrogate, a NUL character,
         nesting deeper than `MAX_NESTING`, more commas and brackets than `MAX_VALUES`
     """
+    brackets = body.count(b"[") + body.count(b"{")
+    values = _read_usual(body) if len(body) <= USUAL_BYTES else None
+    if values is None:
+        values = _read_any(body, brackets)
+    if brackets > MAX_NESTING and _deeper_than(values, MAX_NESTING - 1):
+        raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.")
+    if _SUSPECT_ESCAPE.search(body):
+        _refuse_bad_characters(values)
+    return JsonObject(body, values)
+
+
+def _read_usual(body: bytes) -> dict[str, Any] | None:
+    """The object as `orjson` reads it, in a fifth of the time, where that is as it should be read; None for
+    all else, be it wrong or not."""
+    if has_long_integer(body):
+        return None
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return values if isinstance(values, dict) and _members_in(body) == _members_of(values) else None
+
+
+def _members_in(body: bytes) -> int:
+    """How many members all objects in a JSON text have, those with a key that is given twice among them: the
+    colons outside of its strings."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(body.split(b'"')[::2]).count(b":")
+
+
+def _members_of(values: dict[str, Any]) -> int:
+    """How many are left of them once they have been read."""
+    count = 0
+    containers: list[Any] = [values]
+    for container in containers:
+        if type(container) is dict:
+            count += len(container)
+            container = container.values()
+        for child in container:
+            if type(child) in _CONTAINERS:
+                containers.append(child)
+    return count
+
+
+def _read_any(body: bytes, brackets: int) -> dict[str, Any]:
+    """The object as `json` reads it, or what is wrong with it.
+
+    :raises NotJson:
+    """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise NotJson("The body is not valid UTF-8.") from None
-    brackets = body.count(b"[") + body.count(b"{")
     if body.count(b",") + brackets > MAX_VALUES:
         raise NotJson("The body holds too many values.")
     try:
-        values, spans = _read_members(text)
+        values, _ = _read_members(text)
     except RecursionError:
         raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.") from None
     except NotJson:
         raise
     except ValueError:  # also an integer with more digits than Python reads
         raise NotJson("The body is not valid JSON.") from None
-    if brackets > MAX_NESTING and _deeper_than(values, MAX_NESTING - 1):
-        raise NotJson(f"The body is nested deeper than {MAX_NESTING} levels.")
-    if _SUSPECT_ESCAPE.search(body):
-        _refuse_bad_characters(values)
-    return JsonObject(body, values, spans if body.isascii() else _in_bytes(spans, text, len(body)))
+    return values
 
 
 def _read_members(text: str) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
@@ -161,8 +231,11 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _start_of(change: tuple[int, int, Any]) -> int:
+    return change[0]
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

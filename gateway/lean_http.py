@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from http import HTTPStatus
 
 import gevent
@@ -211,20 +212,22 @@ class LeanConnection:
         """
         :raises ValueError: for a header that cannot be sent, or would be read as more than one
         """
-        names, values = "".join(reply.headers), "".join(reply.headers.values())
-        if ILLEGAL_IN_NAME.search(names) or ILLEGAL_IN_VALUE.search(values):
+        values = "".join(reply.headers.values())
+        # Nearly all are plain ASCII, which is told without a look at each sign.
+        is_plain = values.isascii() and values.isprintable()
+        if not _are_names(tuple(reply.headers)) or (not is_plain and ILLEGAL_IN_VALUE.search(values)):
             raise ValueError("an answer has a header that cannot be sent")
-        lines = [f"{name}: {value}" for name, value in reply.headers.items()]
+        status = STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} Unknown"
         connection = "close" if self._closes else "keep-alive"
-        return "\r\n".join(
-            [
-                STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} Unknown",
-                f"Server: gunicorn\r\nDate: {_date()}\r\nConnection: {connection}",
-                framing,
-                *lines,
-                "\r\n",
-            ]
-        ).encode("latin-1")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+        start = f"{status}\r\nServer: gunicorn\r\nDate: {_date()}\r\nConnection: {connection}\r\n"
+        return f"{start}{framing}\r\n{lines}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=1024)  # answers have few kinds of heads, and each its names in the same order
+def _are_names(names: tuple[str, ...]) -> bool:
+    """Whether all of them can be sent."""
+    return not ILLEGAL_IN_NAME.search("".join(names))
 
 
 _last_date = (0, "")

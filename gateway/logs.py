@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from typing import Any
 
@@ -11,6 +12,45 @@ import orjson
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 REQUESTS = "gateway.request"  # its records have their fields for arguments
+
+_requests = logging.getLogger(REQUESTS)
+
+
+def log_request(level: int, fields: dict[str, Any]) -> None:
+    """Log the one line of a request."""
+    if _requests.isEnabledFor(level):
+        _requests.handle(_RequestRecord(level, fields))
+
+
+class _RequestRecord(logging.LogRecord):
+    """A record that takes a quarter of the time, since it is the same each time but for this."""
+
+    _same = logging.LogRecord(REQUESTS, logging.INFO, "", 0, "request", None, None).__dict__
+
+    def __init__(self, level: int, fields: dict[str, Any]) -> None:
+        self.__dict__.update(self._same)
+        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.args = fields
+        self.created = now = time.time()
+        self.msecs = now % 1 * 1000
+        self.process = os.getpid()
+
+
+class LineHandler(logging.StreamHandler[Any]):
+    """Writes each record at once. Without a lock, which costs more than the writing under gevent: no greenlet
+    comes between two steps of this, and what a thread writes goes to the stream as a whole line."""
+
+    def createLock(self) -> None:
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + "\n")
+            self.stream.flush()
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
 
 
 class Lines(OrjsonFormatter):
@@ -49,7 +89,7 @@ def logging_config(level: str) -> dict[str, Any]:
     # Its debug lines repeat what a client sent of a head that broke off, keys included.
     gunicorn_level = "INFO" if level.upper() == "DEBUG" else level.upper()
     line = {
-        "class": "logging.StreamHandler",
+        "()": LineHandler,
         "stream": "ext://sys.stdout",
         "formatter": "json",
     }

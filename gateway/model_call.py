@@ -17,6 +17,7 @@ from gateway.answers import characters_so_far, output_characters
 from gateway.attempt import PATIENCE_FOR_BILL, Attempt
 from gateway.billing import NO_USAGE, Usage, usage_stated
 from gateway.client import ClientLeft, client_watched
+from gateway.decisions import Choice
 from gateway.error_shapes import refusal_body
 from gateway.errors import (
     ClientClosedRequest,
@@ -64,15 +65,18 @@ class ModelCall:
         self._gateway = gateway
         self._exchange = exchange
         self._asked = asked
-        self._way = admission.way
+        self.way = self._way = admission.way
         self._slot = slot
         self._deadline = deadline
         self._headers = {CALL_ID: admission.reservation.call.id}
         self._connection: Any = None
         self._way.spent_before = exchange.cost
-        self.attempt = Attempt(admission.route, admission.reservation)
+        route = admission.route
+        choice = Choice.of(route, exchange.request_id, exchange.tenant, gateway.settings)
+        self.attempt = Attempt(route, admission.reservation, choice)
         self.relay: Relay | None = None  # once it has the answer
         self.on_end: Callable[[], None] | None = None
+        self._is_withheld = False
         exchange.attempts.append(self.attempt)
 
     def for_client(self, headers: RequestHeaders, connection: Any) -> None:
@@ -94,7 +98,7 @@ class ModelCall:
                     self.attempt.route.model,
                     self._way.api,
                     body,
-                    stream=self._asked.stream,
+                    stream=self._way.stream,
                     headers=self._headers,
                     deadline=self._deadline,
                     received=received,
@@ -132,7 +136,7 @@ class ModelCall:
             return Reply.events(answered, answered.headers)
         if isinstance(answered, Refusal):
             return self._refused(answered)
-        usage, way = self._usage_of(answered), self._way
+        usage, way = self.attempt.usage or self._usage_of(answered), self._way
         self.attempt.charge(usage)
         cost = self._exchange.cost
         try:
@@ -143,12 +147,40 @@ class ModelCall:
         except UpstreamError as error:
             error.usage = usage
             return self._failed(error, was_sent=True)
-        self.attempt.settle(self._gateway.ledger, usage, answered=True, failed=False)
-        way.learn(usage)
+        if self._is_withheld:
+            self.attempt.answer_after_all(self._gateway.ledger)
+        else:
+            self.attempt.settle(self._gateway.ledger, usage, answered=True, failed=False)
+            way.learn(usage)
         passed = answered.headers.passed | {"X-Gateway-Cost-Usd": f"{cost:f}"}
         if self._asked.stream:
             return Reply.events([whole], passed)
         return Reply.json(200, whole, passed)
+
+    def answer_with_this(self) -> None:
+        """This call's answer is the one that the client gets."""
+        self._exchange.answering = self.attempt
+
+    def keep(self, answer: Answer) -> None:
+        """Take note that the call is over, while it is not known yet whether the client gets its answer."""
+        self.attempt.charge(self._usage_of(answer))
+        self._over()
+
+    def withhold(self, answer: Answer) -> None:
+        """Bill an answer that the client does not get, as far as is known; `respond` may give it after all.
+        Does nothing for one that is billed."""
+        if not (self._is_withheld or self.attempt.recorded):
+            self._is_withheld = True
+            usage = self.attempt.usage or self._usage_of(answer)
+            self._way.learn(usage)
+            self._count(usage, failed=False, ask_bill=False)
+
+    def refused_for_now(self, refusal: Refusal) -> Unanswered:
+        """Count a call that is refused for what the next one does not ask for."""
+        reply = self._refused(refusal)
+        if isinstance(reply, Unanswered):
+            return reply
+        return replace(refused(refusal.status, reply), is_models_fault=False)
 
     def discard(self, answered: object) -> None:
         """Settle a call of which nobody wants to know any more what it said."""

@@ -96,6 +96,9 @@ def parse_catalog(text: bytes, settings: Settings) -> Catalog:
                 raise InvalidSetting(
                     VARIABLE, f"{model.name}: {fallback[:64]!r} is no other model to fall back to"
                 )
+    judge = settings.cascade_rules.judge_model
+    if judge is not None and judge not in names:
+        raise InvalidSetting("CASCADE_JUDGE_MODEL", f"{judge[:64]!r} is no model of the models file")
     if settings.network_address and any(model.api_key for model in models):
         raise KeyOnNetwork(settings.network_address)
     return Catalog(*models, auto_aliases=aliases)

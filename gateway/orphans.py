@@ -83,9 +83,12 @@ class Orphans:
         if stated.get("state") != "ended":
             return None
         try:
-            return FoundBill(_entry(model, baseline, stated), stated=True)
+            entry = _entry(model, baseline, stated)
         except (LookupError, TypeError, ValueError, ArithmeticError):
             return _estimate(model, baseline, record)
+        if entry is not None and record.get("held"):  # it was whole perhaps, but no client has got it
+            entry = replace(entry, answered=False, baseline_cost=Decimal(0))
+        return FoundBill(entry, stated=True)
 
 
 def _entry(model: Model, baseline: Model, stated: Mapping[str, Any]) -> Entry | None:

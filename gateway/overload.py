@@ -118,7 +118,8 @@ class Slots:
 
     def _freed(self, weight: int) -> None:
         self._taken -= weight
-        self._hand_on()
+        if self._queue:
+            self._hand_on()
 
     def _hand_on(self) -> None:
         while self._queue and self._fits(self._queue[0].weight):

@@ -16,17 +16,19 @@ from gateway.cache_share import CacheShares
 from gateway.catalog import Model
 from gateway.error_shapes import error_event
 from gateway.errors import GatewayError, UpstreamError
-from gateway.jsontext import JsonObject, NotJson, parse_object
+from gateway.jsontext import JsonObject
 from gateway.prices import charge
 from gateway.redaction import holds_key
 from gateway.schema.base import ModelRequest
 from gateway.schema.chat import ChatRequest
-from gateway.sse import DONE, Event, event_of, with_data
+from gateway.sse import DONE, Event, event_of
 from gateway.translation.messages_answer import MessagesTranslator
 from gateway.translation.messages_request import chat_from_messages
 from gateway.translation.responses_answer import ResponsesTranslator
-from gateway.translation.responses_request import chat_from_responses
+from gateway.translation.responses_request import LOGPROBS, chat_from_responses
 from gateway.translation.target import ChatTarget, Translator
+from gateway.usage_cost import place_of_usage, with_cost
+from gateway.whole_events import events_of_message, events_of_response
 
 
 class Passage(ABC):
@@ -36,8 +38,12 @@ class Passage(ABC):
     body: bytes
     choices = 1  # that a whole answer has
 
-    def __init__(self, model: Model, cache_shares: CacheShares) -> None:
+    def __init__(self, model: Model, cache_shares: CacheShares, *, stream: bool) -> None:
         self.model = model
+        self.stream = stream  # whether the provider is asked for one
+        self.is_held = False  # whether the answer is to be checked before the client gets it
+        self.is_limited = False  # the answer, to fewer tokens than the client wants
+        self.hides_probabilities = False  # which the client has not asked for
         self.spent_before = Decimal(0)  # USD, for other calls of the same request
         self._cache_shares = cache_shares
 
@@ -47,10 +53,24 @@ class Passage(ABC):
         cached = self._cache_shares.likely_cached(self.model.upstream_name, prompt_tokens)
         return usage_estimated(prompt_tokens, output_characters, cached)
 
-    @abstractmethod
     def limit_output(self, max_output_tokens: int) -> None:
         """Have `body` ask the provider for at most so many tokens in each answer; a lower limit of the
         client's stays."""
+        self.is_limited = True
+        self._limit_output(max_output_tokens)
+
+    @abstractmethod
+    def _limit_output(self, max_output_tokens: int) -> None: ...
+
+    def hold(self) -> None:
+        """Have `body` ask for a whole answer, also where the client wants a stream, since it is to be checked
+        before the client gets it."""
+        self.stream, self.is_held = False, True
+
+    @abstractmethod
+    def ask_probabilities(self) -> None:
+        """Have `body` ask for the probabilities of the answer's tokens, unless the client does so itself, or
+        the API has none. The client is not to get them."""
 
     def learn(self, usage: Usage) -> None:
         """Take note of what this call was billed for, for later estimates."""
@@ -114,10 +134,11 @@ class PassThrough(Passage):
     """Both sides speak the same API: the bytes are the other side's."""
 
     def __init__(self, request: ModelRequest, model: Model, cache_shares: CacheShares) -> None:
-        super().__init__(model, cache_shares)
+        super().__init__(model, cache_shares, stream=request.stream)
         self.api = request.api
         self.body = request.body_for(model.upstream_name)
         self._request = request
+        self._changes: dict[str, Any] = {}
         self._include_usage = request.include_usage
         self._events = 0
         self.choices = request.choices
@@ -130,17 +151,38 @@ class PassThrough(Passage):
     def prompt_values(self) -> Mapping[str, Any]:
         return self._request.body.values
 
-    def limit_output(self, max_output_tokens: int) -> None:
+    def _limit_output(self, max_output_tokens: int) -> None:
         habit = self.model.habits.max_tokens_name if self.api is Api.CHAT_COMPLETIONS else None
-        limits = self._request.output_limits(max_output_tokens, habit)
-        self.body = self._request.body_for(self.model.upstream_name, limits)
+        self._change(self._request.output_limits(max_output_tokens, habit))
+
+    def hold(self) -> None:
+        super().hold()
+        if self._request.stream:
+            options = {"stream_options": None} if "stream_options" in self._request.body.values else {}
+            self._change({"stream": False, **options})
+
+    def ask_probabilities(self) -> None:
+        values = self._request.body.values
+        include = values.get("include") or []
+        if self.api is Api.CHAT_COMPLETIONS and not values.get("logprobs"):
+            self._change({"logprobs": True})
+            self.hides_probabilities = True
+        elif self.api is Api.RESPONSES and isinstance(include, list) and LOGPROBS not in include:
+            self._change({"include": [*include, LOGPROBS]})
+            self.hides_probabilities = True
+
+    def _change(self, values: dict[str, Any]) -> None:
+        self._changes |= values
+        self.body = self._request.body_for(self.model.upstream_name, self._changes)
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return body
 
     def streamed(self, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
-        if self.api not in (Api.CHAT_COMPLETIONS, Api.COMPLETIONS):
-            raise UpstreamError("The provider gave no stream, though it was asked for one.")
+        if self.api is Api.MESSAGES:
+            return events_of_message(values, cost)
+        if self.api is Api.RESPONSES:
+            return events_of_response(values, cost)
         told = values.get("usage")
         told = told if isinstance(told, dict) else {}
         chunks = [chunk_of(values) if self.api is Api.CHAT_COMPLETIONS else {**values, "usage": None}]
@@ -157,11 +199,11 @@ class PassThrough(Passage):
         if (
             event.text is not None
             or reader.usage is None
-            or (place := _place_of_usage(self.api, event)) is None
+            or (place := place_of_usage(self.api, event)) is None
         ):
             return event.raw
         cost = self.spent_before + charge(self.model.price, reader.usage)
-        return _with_cost(event, place, cost)
+        return with_cost(event, place, cost)
 
     def end(self, usage: Usage, cost: Decimal) -> bytes:
         return b""
@@ -178,7 +220,7 @@ class Translated(Passage):
     _translator: Translator
 
     def __init__(self, request: ModelRequest, model: Model, cache_shares: CacheShares) -> None:
-        super().__init__(model, cache_shares)
+        super().__init__(model, cache_shares, stream=request.stream)
         values = request.body.values
         target = ChatTarget(
             reasoning="reasoning" in model.capabilities, max_tokens_name=model.habits.max_tokens_name
@@ -197,16 +239,27 @@ class Translated(Passage):
 
     @property
     def prompt_tokens(self) -> int:
-        return ChatRequest(JsonObject(b"", self._chat, {})).prompt_tokens
+        return ChatRequest(JsonObject(b"", self._chat)).prompt_tokens
 
     @property
     def prompt_values(self) -> Mapping[str, Any]:
         return self._chat
 
-    def limit_output(self, max_output_tokens: int) -> None:
-        chat = ChatRequest(JsonObject(b"", self._chat, {}))
+    def _limit_output(self, max_output_tokens: int) -> None:
+        chat = ChatRequest(JsonObject(b"", self._chat))
         self._chat |= chat.output_limits(max_output_tokens, self.model.habits.max_tokens_name)
         self.body = self._chat_body()
+
+    def hold(self) -> None:
+        super().hold()
+        self._chat = {n: v for n, v in self._chat.items() if n not in ("stream", "stream_options")}
+        self.body = self._chat_body()
+
+    def ask_probabilities(self) -> None:
+        if not self._chat.get("logprobs"):
+            self._chat |= {"logprobs": True}
+            self.body = self._chat_body()
+            self.hides_probabilities = True
 
     def whole(self, body: bytes, values: dict[str, Any], usage: Usage, cost: Decimal) -> bytes:
         return self._translator.whole(values, usage, cost)
@@ -240,35 +293,3 @@ def _chunk_choice(choice: Any) -> dict[str, Any]:
         calls = enumerate(message["tool_calls"])
         delta["tool_calls"] = [{**call, "index": i} if isinstance(call, dict) else call for i, call in calls]
     return {name: value for name, value in choice.items() if name != "message"} | {"delta": delta}
-
-
-def _place_of_usage(api: Api, event: Event) -> tuple[str, ...] | None:
-    """Where in an event's JSON the usage object stands that is final for the client, if it has one."""
-    chunk = event.chunk or {}
-    if api is Api.RESPONSES:
-        response = chunk.get("response")
-        final = isinstance(response, dict) and isinstance(response.get("usage"), dict)
-        return ("response", "usage") if final else None
-    if api is Api.MESSAGES and chunk.get("type") != "message_delta":
-        return None
-    choices = chunk.get("choices")
-    if isinstance(choices, list) and not all(_is_finished(choice) for choice in choices):
-        return None  # some state it with every chunk
-    return ("usage",) if isinstance(chunk.get("usage"), dict) else None
-
-
-def _is_finished(choice: object) -> bool:
-    return isinstance(choice, dict) and bool(choice.get("finish_reason"))
-
-
-def _with_cost(event: Event, place: tuple[str, ...], cost: Decimal) -> bytes:
-    """The event with `cost` in USD added to its usage, and all bytes around that as they came."""
-    try:
-        data = parse_object(event.data)
-    except NotJson:  # read by us, but not by every program: better no cost than other figures
-        return event.raw
-    value = data.values[place[0]]
-    with_cost = {"cost": float(cost)}
-    for name in reversed(place[1:]):
-        with_cost = {name: value[name] | with_cost}
-    return with_data(event, data.with_values({place[0]: value | with_cost}))

@@ -1,8 +1,8 @@
 """Pooled connections to providers that are looked at properly before they are used again.
 
-urllib3 asks the system's poll whether a connection has died. Patched by gevent, that poll answers from the
-event loop's last batch and misses closed connections when many requests ask at once; the request then fails
-on a connection that its provider has long closed. Here the real poll is asked.
+urllib3 asks the system's poll whether a connection has died. Patched by gevent, that poll misses closed ones
+when many requests ask at once; the request then fails on a connection that its provider has long closed. Here
+the real one is asked (`readable.py`).
 
 urllib3 keeps idle connections in a queue that threads can wait at, whose locks cost more under gevent than a
 request to a provider has to. Here it is a list: no greenlet is interrupted between two of its steps.
@@ -11,18 +11,17 @@ request to a provider has to. Here it is a list: no greenlet is interrupted betw
 from __future__ import annotations
 
 import queue
-import select
 import time
 from typing import Any
 
-from gevent.monkey import get_original
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from gateway.readable import Readable
+
 # Providers close idle connections after a minute or so, and a request on its way just then is lost.
 MAX_IDLE_SECONDS = 30.0
-_poll = get_original("select", "poll")
 
 
 class _Checked:
@@ -31,14 +30,15 @@ class _Checked:
 
     sock: Any
     _idle_since = 0.0
+    _readable: Readable | None = None
 
     @property
     def is_connected(self) -> bool:
         if self.sock is None or time.monotonic() - self._idle_since > MAX_IDLE_SECONDS:
             return False
-        readable = _poll()
-        readable.register(self.sock, select.POLLIN)
-        return not readable.poll(0)
+        if self._readable is None or self._readable.sock is not self.sock:
+            self._readable = Readable(self.sock)
+        return not self._readable.now()
 
     def put_aside(self) -> None:
         self._idle_since = time.monotonic()

@@ -68,15 +68,15 @@ class TokenPrice:
 
     def cost(self, usage: Usage) -> Decimal:
         """The sum over the classes of tokens x price, over a million."""
-        cache_write = self.input if self.cache_write is None else self.cache_write
-        cache_write_1h = cache_write if self.cache_write_1h is None else self.cache_write_1h
-        return (
-            usage.uncached_input_tokens * self.input
-            + usage.cached_input_tokens * self.cached_input
-            + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * cache_write
-            + usage.cache_write_1h_tokens * cache_write_1h
-            + usage.output_tokens * self.output
-        ) / MILLION
+        cost = usage.uncached_input_tokens * self.input + usage.output_tokens * self.output
+        if usage.cached_input_tokens:
+            cost += usage.cached_input_tokens * self.cached_input
+        if usage.cache_write_tokens:
+            cache_write = self.input if self.cache_write is None else self.cache_write
+            cache_write_1h = cache_write if self.cache_write_1h is None else self.cache_write_1h
+            cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * cache_write
+            cost += usage.cache_write_1h_tokens * cache_write_1h
+        return cost / MILLION
 
 
 FREE = TokenPrice(Decimal(0), Decimal(0), Decimal(0), source="free")

@@ -6,8 +6,8 @@ and only the gauges are the answering worker's. The library's process-wide regis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +17,8 @@ from werkzeug.datastructures import MIMEAccept
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.totals import ModelTotals
+from gateway.routing.scores import KEPT
+from gateway.routing.share import HeldShare
 
 JSON = "application/json"
 OPENMETRICS = "application/openmetrics-text"
@@ -34,8 +36,9 @@ def wanted_media_type(accept: MIMEAccept) -> str:
     return ranges.best_match([JSON, OPENMETRICS, TEXT], default=JSON)
 
 
-def look_at(ledger: Ledger, models: Sequence[str]) -> Snapshot:
-    """What this worker can say now. A Redis that is known to be lost is not asked for the counters."""
+def look_at(ledger: Ledger, models: Sequence[str], shares: Mapping[str, HeldShare] | None = None) -> Snapshot:
+    """What this worker can say now, that of the `shares` included which are held, by the policy. A
+    Redis that is known to be lost is not asked for the counters."""
     degraded = {reason.partition(":")[0] for reason in ledger.degraded()}
     totals = None
     if LedgerUnavailable.code not in degraded:
@@ -43,7 +46,7 @@ def look_at(ledger: Ledger, models: Sequence[str]) -> Snapshot:
             totals = ledger.model_totals(models)
         except LedgerUnavailable:
             degraded.add(LedgerUnavailable.code)
-    return Snapshot(totals, frozenset(degraded), ledger.backlog_bytes)
+    return Snapshot(totals, frozenset(degraded), ledger.backlog_bytes, shares or {})
 
 
 def exposition(snapshot: Snapshot, media_type: str) -> tuple[bytes, str]:
@@ -61,6 +64,7 @@ class Snapshot(Collector):
     totals: ModelTotals | None
     degraded: frozenset[str]
     backlog_bytes: int
+    shares: Mapping[str, HeldShare] = field(default_factory=dict)
 
     def collect(self) -> Iterator[Metric]:
         """The families, in the order of the text."""
@@ -73,6 +77,8 @@ class Snapshot(Collector):
             self.backlog_bytes,
             unit="bytes",
         )
+        if self.shares:
+            yield from _share_gauges(self.shares)
 
     def _degraded_gauge(self) -> Metric:
         gauge = GaugeMetricFamily(
@@ -84,6 +90,31 @@ class Snapshot(Collector):
         for reason in [*DEGRADED_REASONS, *sorted(self.degraded.difference(DEGRADED_REASONS))]:
             gauge.add_metric([reason], reason in self.degraded)
         return gauge
+
+
+def _share_gauges(shares: Mapping[str, HeldShare]) -> Iterator[Metric]:
+    lately = f"over all workers and replicas, as {ANSWERING} has heard it"
+    target = GaugeMetricFamily(
+        "llm_gateway_routing_share_target",
+        "The share of a policy's choices that the dearest model is to have.",
+        labels=["policy"],
+    )
+    share = GaugeMetricFamily(
+        "llm_gateway_routing_share",
+        f"The share that it has had of about the last {KEPT} choices, {lately}.",
+        labels=["policy"],
+    )
+    threshold = GaugeMetricFamily(
+        "llm_gateway_routing_threshold",
+        f"The score that this share of those choices lies above, {lately}: it moves where the traffic does.",
+        labels=["policy"],
+    )
+    for policy, held in shares.items():
+        target.add_metric([policy], held.target)
+        threshold.add_metric([policy], held.usual_threshold)
+        if held.share is not None:
+            share.add_metric([policy], held.share)
+    yield from (target, share, threshold)
 
 
 def _counters(totals: ModelTotals) -> Iterator[Metric]:

@@ -23,7 +23,7 @@ def read_json(body: bytes) -> Any:
     :raises ValueError: for what is no JSON
     :raises RecursionError: for what is nested too deep
     """
-    if _has_long_integer(body):
+    if has_long_integer(body):
         return json.loads(body)
     try:
         return orjson.loads(body)
@@ -31,6 +31,7 @@ def read_json(body: bytes) -> Any:
         return json.loads(body)
 
 
-def _has_long_integer(body: bytes) -> bool:
+def has_long_integer(body: bytes) -> bool:
+    """Whether an integer, or any other run of digits, is too long to be sure that `orjson` reads it right."""
     digits = body.translate(_DIGITS)
     return _LONG in digits and _LONG_INTEGER.search(digits) is not None

@@ -1,4 +1,4 @@
-"""Which model answers a request, and why. Pure: no I/O, no state."""
+"""Which model answers a request, and why. Pure but for what chance draws: no I/O, no state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from gateway.billing import MOST_TOKENS
 from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
+from gateway.routing.exploration import NO_EXPLORATION, Exploration
+from gateway.routing.features import Features
 from gateway.routing.policy import Policy, Score
 from gateway.schema.base import ModelRequest
 
@@ -19,12 +21,18 @@ IN_WORDS = {"json_schema": "answers by a JSON schema"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a policy made of a request: its score, the threshold that it was held against, and the model on
-    the other side of that."""
+    """What a policy made of a request: its score for these features, the threshold that it was held against,
+    the model that was chosen and the one on the other side of the threshold. `propensity` is the probability
+    with which that model was chosen, None where it is not known; one that was `explored` is not what the
+    score asks for, but what chance drew."""
 
     score: Score
     threshold: float
+    model: Model
     other: Model
+    features: Features
+    propensity: float | None = 1.0
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,17 @@ class Route:
     verdict: Verdict | None = None
 
 
-def choose(request: ModelRequest, catalog: Catalog, policy: Policy, *, cheapest: bool = False) -> Route:
+def choose(
+    request: ModelRequest,
+    catalog: Catalog,
+    policy: Policy,
+    *,
+    cheapest: bool = False,
+    exploration: Exploration = NO_EXPLORATION,
+) -> Route:
     """The model that the client named, or else the one that the policy chooses among those that can answer:
-    the dearest for a score above its threshold, else the cheapest. `cheapest` overrules it, for a
-    budget's sake.
+    the dearest for a score above its threshold, else the cheapest; now and then the other one of the two, for
+    the sake of `exploration`. `cheapest` overrules it, for a budget's sake.
 
     :raises ModelNotAllowed: when the client named a model outside of what the catalog is restricted to
     :raises ModelNotFound: when the client named a model that is not configured
@@ -70,7 +85,14 @@ def choose(request: ModelRequest, catalog: Catalog, policy: Policy, *, cheapest:
     score, threshold = policy.score(request.features), policy.threshold
     model, other = (able[-1], able[0]) if score.is_above(threshold) else (able[0], able[-1])
     reason = policy.in_words(score, threshold) + few
-    return Route(model, policy.name, reason, able[-1], Verdict(score, threshold, other))
+    propensity, explored = 1.0, False
+    if exploration.share and len(able) > 1:
+        explored, propensity = exploration.drawn()
+        if explored:
+            reason = f"explored, to learn from it: {reason}, which asks for {model.name}"
+            model, other = other, model
+    verdict = Verdict(score, threshold, model, other, request.features, propensity, explored)
+    return Route(model, policy.name, reason, able[-1], verdict)
 
 
 def able_models(request: ModelRequest, catalog: Catalog) -> Sequence[Model]:
@@ -102,14 +124,19 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
     else:
         others = []
     able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
-    if request.stored or b'"file_id"' in request.body.raw:  # kept by its provider, and known to nobody else
-        home = (route.model.base_url, route.model.api_key)
-        able = [model for model in able if (model.base_url, model.api_key) == home]
+    able = _at_home(request, route.model, able)
     reason = f"{route.reason}; fell back from {route.model.name}"
     return [
         replace(route, model=model, reason=reason, baseline=max(model, route.baseline, key=models.index))
         for model in able
     ]
+
+
+def escalations(request: ModelRequest, catalog: Catalog, route: Route) -> list[Route]:
+    """Who else can be asked about the answer of `route`, the cheapest model: those that the policy could have
+    chosen, from the next cheapest to the dearest."""
+    others = [model for model in able_models(request, catalog) if model is not route.model]
+    return [replace(route, model=model) for model in _at_home(request, route.model, others)]
 
 
 def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
@@ -135,6 +162,15 @@ def obstacle_to(request: ModelRequest, model: Model) -> InvalidRequest | None:
                 f"about {tokens} for its prompt and the longest answer that it allows."
             )
     return None
+
+
+def _at_home(request: ModelRequest, first: Model, others: Sequence[Model]) -> list[Model]:
+    """Those of the other models to which what the request refers to is known."""
+    if not request.stored and b'"file_id"' not in request.body.raw:
+        return list(others)
+    # Kept by the provider of the first, and known to nobody else.
+    home = (first.base_url, first.api_key)
+    return [model for model in others if (model.base_url, model.api_key) == home]
 
 
 def _obstacle_to_all(request: ModelRequest, models: Sequence[Model]) -> InvalidRequest:

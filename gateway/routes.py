@@ -15,7 +15,8 @@ from gateway.apis import Api
 from gateway.catalog import AUTO, Catalog
 from gateway.client import waited_for
 from gateway.error_shapes import refusal_body
-from gateway.errors import ContextTooLong, LedgerUnavailable, UpstreamError
+from gateway.errors import ContextTooLong, LedgerUnavailable, RequestNotFound, UpstreamError
+from gateway.feedback import parse_feedback
 from gateway.headers import client_headers
 from gateway.incoming import Reply
 from gateway.prometheus import JSON, exposition, look_at, wanted_media_type
@@ -52,7 +53,7 @@ def count_tokens() -> Response:
     limits = limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_messages_request)
     try:
-        route = gateway().routing.choose(asked, catalog, tenant)
+        route = gateway().routing.choose(asked, catalog, tenant, g.exchange.request_id)
     except ContextTooLong:  # which is what a client may want to know
         return jsonify({"input_tokens": asked.prompt_tokens})
     g.exchange.decision = route
@@ -73,13 +74,27 @@ def count_tokens() -> Response:
     return jsonify({"input_tokens": asked.prompt_tokens})
 
 
+@routes.post("/v1/feedback")
+def feedback() -> Response:
+    """How good an earlier answer was, from whoever got it."""
+    tenant = authenticated(gateway(), g.exchange, g.incoming)
+    told = gateway().bodies.parsed(g.incoming, parse_feedback)
+    key_id = None if tenant.key is None else tenant.key.id
+    if not gateway().decisions.score(told.request_id, key_id, told.score):
+        raise RequestNotFound(
+            "No request of this id is remembered; those are the last of this key whose model was not named.",
+            param="id",
+        )
+    return jsonify({"object": "feedback", "id": told.request_id, "score": told.score})
+
+
 @routes.post("/v1/route")
 def route() -> Response:
     """Where a chat completion would go, why, and what it would cost; no model is called."""
     catalog = _catalog()
     limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_chat_request)
-    policy = gateway().routing.policy_of(asked, g.exchange.tenant)
+    policy = gateway().routing.policy_of(asked, g.exchange.tenant, g.exchange.request_id)
     chosen, way = find_way(asked, catalog, policy, gateway().cache_shares)
     g.exchange.decision = chosen
     return jsonify(explanation(asked, chosen, way.prompt_tokens))
@@ -115,7 +130,7 @@ def metrics() -> Response:
         }
         response = Response(json.dumps(figures) + "\n", mimetype=JSON)
     else:
-        text, content_type = exposition(look_at(ledger, models), media_type)
+        text, content_type = exposition(look_at(ledger, models, gateway().routing.shares), media_type)
         response = Response(text, content_type=content_type)
     response.vary.add("Accept")
     return response

@@ -11,6 +11,7 @@ from gateway.client import waited_for
 from gateway.error_shapes import api_of_path, error_body
 from gateway.errors import CrossSiteRequest, GatewayError, Overloaded, forget_frames
 from gateway.exchange import Exchange
+from gateway.feedback import HEADER, feedback_in
 from gateway.foreign_errors import translate
 from gateway.forwarding import Forwarding
 from gateway.incoming import Incoming, Reply
@@ -48,6 +49,8 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
     """
     gateway.slots.check()
     tenant = authenticated(gateway, exchange, incoming)
+    if told := incoming.headers.get(HEADER):
+        note_feedback(gateway, exchange, told)
     limits = limits_of(gateway, exchange, incoming)
     asked = gateway.bodies.parsed(incoming, parse, limits.deadline.remaining)
     exchange.stream = asked.stream
@@ -65,6 +68,8 @@ def serve(gateway: Gateway, exchange: Exchange, incoming: Incoming, parse: Parse
             gateway.ledger,
             gateway.settings,
             gateway.cache_shares,
+            exchange.request_id,
+            cascades=limits.cascades,
         )
         return Forwarding(gateway, exchange, admissions, limits, incoming).answer()
     except BaseException:
@@ -109,6 +114,15 @@ def authenticated(gateway: Gateway, exchange: Exchange, incoming: Incoming) -> T
     required = gateway.settings.require_keys
     exchange.tenant = authenticate(incoming.headers, gateway.keys, required=required)
     return exchange.tenant
+
+
+def note_feedback(gateway: Gateway, exchange: Exchange, told: str) -> None:
+    """Note what a header says of an earlier answer. No request is refused because that cannot be read."""
+    said, key = feedback_in(told), exchange.tenant.key
+    if said is None:
+        logger.info("a header of feedback cannot be read", extra={"request_id": exchange.request_id})
+    elif gateway.settings.routing_log_size:
+        gateway.ledger.score_later(said.request_id, None if key is None else key.id, said.score)
 
 
 def limits_of(gateway: Gateway, exchange: Exchange, incoming: Incoming) -> RequestLimits:

@@ -94,6 +94,8 @@ class EventReader:
             self._pending.clear()
         elif not piece:
             return []
+        elif self._usual is not None and (text := self._usual.text_in(piece)) is not None:
+            return [Event(piece, piece[6:-2], _UNREAD, text)]  # one event, and nothing else
         whole, rest = _cut(piece)
         events: list[Event] = []
         try:

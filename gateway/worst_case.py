@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from gateway.apis import Api
 from gateway.billing import MOST_TOKENS, OTHER_TIERS, Usage
 from gateway.passage import Passage
-from gateway.prices import MILLION, Price
+from gateway.prices import Price
 from gateway.schema.base import ModelRequest
 from gateway.schema.whole_prompt import tokens_of_all_text
 
 DEAR_TIERS = frozenset(OTHER_TIERS) - {"flex"}
+MANY_TOKENS = 1_000_000  # by which the price of one is found out
 # A cache's time to live as a JSON string, in each of its spellings.
 AN_HOUR = re.compile(rb'"(?:1|\\u0031)(?:h|\\u0068)"')
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class WorstCase:
     """The most that a request can cost in USD: its whole prompt, and `choices` answers of up to
     `max_output_tokens` each."""
@@ -68,7 +69,9 @@ def worst_case(asked: ModelRequest, way: Passage) -> WorstCase:
     if asked.api is Api.EMBEDDINGS:
         return WorstCase(uncached, Decimal(0), choices=1, max_output_tokens=0)
     with_audio = "audio" in asked.capabilities
-    dearer = (price.cost(usage) for usage in _dearer_prompts(asked, whole_prompt, with_audio))
+    dearer = (
+        price.cost(usage) for usage in _dearer_prompts(asked, whole_prompt.input_tokens, tier, with_audio)
+    )
     limit = way.model.output_limit(way.prompt_tokens)  # the fewer, the longer the answer
     return WorstCase(
         input_cost=max(uncached, *dearer),
@@ -92,21 +95,20 @@ def _dear_tier(asked: ModelRequest) -> str | None:
     return "fast" if asked.body.values.get("speed") == "fast" else None
 
 
-def _dearer_prompts(asked: ModelRequest, whole_prompt: Usage, with_audio: bool) -> Iterator[Usage]:
+def _dearer_prompts(asked: ModelRequest, tokens: int, tier: str | None, with_audio: bool) -> Iterator[Usage]:
     """The whole prompt in each class that it may be charged in and that can be dearer than uncached text;
     what is read from a cache never is. Some providers write to their caches, and charge for it, unasked."""
-    tokens = whole_prompt.input_tokens
-    yield replace(whole_prompt, cache_write_tokens=tokens)
+    yield Usage(tokens, 0, 0, cache_write_tokens=tokens, service_tier=tier)
     if AN_HOUR.search(asked.body.raw):
-        yield replace(whole_prompt, cache_write_tokens=tokens, cache_write_1h_tokens=tokens)
+        yield Usage(tokens, 0, 0, cache_write_tokens=tokens, cache_write_1h_tokens=tokens, service_tier=tier)
     if with_audio:
-        yield replace(whole_prompt, input_audio_tokens=tokens)
+        yield Usage(tokens, 0, 0, input_audio_tokens=tokens, service_tier=tier)
 
 
 def _usd_per_output_token(price: Price, whole_prompt: Usage, uncached: Decimal, with_audio: bool) -> Decimal:
     """Behind this prompt, since a long one can make also the answer dearer."""
-    tokens = int(MILLION)
-    answers = [replace(whole_prompt, output_tokens=tokens)]
+    tokens, tier = whole_prompt.input_tokens, whole_prompt.service_tier
+    answers = [Usage(tokens, 0, MANY_TOKENS, service_tier=tier)]
     if with_audio:
-        answers.append(replace(answers[0], output_audio_tokens=tokens))
-    return (max(map(price.cost, answers)) - uncached) / tokens
+        answers.append(Usage(tokens, 0, MANY_TOKENS, output_audio_tokens=MANY_TOKENS, service_tier=tier))
+    return (max(map(price.cost, answers)) - uncached) / MANY_TOKENS

@@ -31,6 +31,7 @@ class Settings:
     provider_urls: str = ""
     gateway_budget: bool = False
     routing_policy: str = "prompt_length"
+    share_is_held: bool = False
     threshold_chars: int = 150
     switched_off: frozenset[str] = frozenset()
     gateway_pid: int | None = None
@@ -68,6 +69,7 @@ class Settings:
             provider_urls=text("PROVIDER_URLS"),
             gateway_budget=bool(text("GATEWAY_BUDGET_USD")),
             routing_policy=text("ROUTING_POLICY", "prompt_length"),
+            share_is_held=bool(text("ROUTING_EXPENSIVE_SHARE") or text("ROUTING_DOLLARS_PER_DAY")),
             threshold_chars=int(threshold),
             switched_off=frozenset(name for name in SWITCHES if text(name).lower() in OFF),
             gateway_pid=int(pid) or None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -30,14 +30,36 @@ UNCOUNTED = "The ledger cannot be reached, so no answer can be billed now."
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class _Entry:
-    """What one request adds, and whether it is safe: counted, or in the journal."""
+class _Group:
+    """What the requests add that have come together, and whether it is `safe`: counted, or in the journal.
+    They go the same way from then on, so that one event tells all of them that it `is_over`, and another that
+    it is their `turn`: when it is over, or has taken its time."""
 
-    tally: Tally
-    closes: Sequence[str]
-    done: Event = field(default_factory=Event)
-    safe: bool = False
+    __slots__ = ("_timer", "closes", "is_over", "safe", "tallies", "turn")
+
+    def __init__(self) -> None:
+        self.tallies: list[Tally] = []
+        self.closes: list[str] = []
+        self.turn = Event()
+        self.is_over = Event()
+        self.safe = False
+        self._timer: Any = None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is over within so many seconds of the first wait for it."""
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(seconds)
+            self._timer.start(self.turn.set)
+        self.turn.wait()
+        return self.is_over.is_set()
+
+    def end(self) -> None:
+        """Let those go who wait."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        self.turn.set()
+        self.is_over.set()
 
 
 class Committer:
@@ -47,8 +69,8 @@ class Committer:
         self.outbox = outbox
         self.health = health
         self._patience = patience
-        self._pending: list[_Entry] = []
-        self._unsafe: list[_Entry] = []  # that only memory has
+        self._pending = _Group()
+        self._unsafe: list[_Group] = []  # that only memory has
         self._wake = Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._synced_to = 0
@@ -67,27 +89,31 @@ class Committer:
         :raises LedgerUnavailable: where it is in neither; it is still tried as long as the worker lives
         """
         self.start()
-        entry = _Entry(tally, closes)
-        self._pending.append(entry)
+        group = self._pending
+        group.tallies.append(tally)
+        group.closes += closes
         if self.health.is_well:
             self._wake.set()
-            if not entry.done.wait(self._patience) and self.outbox.is_journaling:
+            if not group.wait(self._patience) and self.outbox.is_journaling:
                 # Redis or this worker is late. The journal takes it at once.
                 self._write_pending()
                 self._wake.set()
         else:
             self._write_pending()
+        if group.safe:
+            return
         # One that only memory has waits for Redis, for as long as it takes to know that this is lost.
         deadline = time.monotonic() + LATEST_SECONDS
-        while not entry.safe and self.health.is_well and time.monotonic() < deadline:
-            entry.done.wait(self._patience)
-        if not entry.safe and not entry.done.wait(self._patience):
+        while not group.safe and self.health.is_well and time.monotonic() < deadline:
+            group.is_over.wait(self._patience)
+        if not group.safe and not group.is_over.wait(self._patience):
             raise LedgerUnavailable(UNCOUNTED)
 
     def add_later(self, tally: Tally, closes: Sequence[str] = ()) -> None:
         """The same without waiting for it."""
         self.start()
-        self._pending.append(_Entry(tally, closes))
+        self._pending.tallies.append(tally)
+        self._pending.closes += closes
         if not self.health.is_well:
             self._write_pending()
         self._wake.set()
@@ -132,14 +158,13 @@ class Committer:
         """Send what there is."""
         outbox = self.outbox
         if self.health.is_well and not outbox.has_backlog:
-            entries, self._pending = self._pending, []
-            if entries:
-                batch = self._write(entries)
+            if self._pending.tallies:
+                batch, group = self._write()
                 try:
                     if outbox.send(batch):
-                        _mark_safe(entries)
+                        group.safe = True
                 finally:
-                    self._let_go(entries)
+                    self._let_go(group)
                 self._tidy()
             return
         was_lost = self.health.is_lost
@@ -155,9 +180,11 @@ class Committer:
             outbox.send_backlog()
             while outbox.finds_redis_changed:
                 outbox.send_backlog()
-            _mark_safe(unsafe)
+            for group in unsafe:
+                group.safe = True
         finally:
-            self._let_go(unsafe)
+            for group in unsafe:
+                self._let_go(group)
         # Not once there is nothing left: under load something has always come in meanwhile.
         self.health.worked()
         self._tidy()
@@ -172,25 +199,23 @@ class Committer:
     def _write_pending(self) -> None:
         """Write what waits to the journal, and let those go who wait for it; where that takes nothing, they
         wait for Redis."""
-        entries, self._pending = self._pending, []
-        if entries:
-            self._write(entries)
-            self._let_go(entries)
+        if self._pending.tallies:
+            _, group = self._write()
+            self._let_go(group)
 
-    def _write(self, entries: Sequence[_Entry]) -> Batch:
-        closes = [call for entry in entries for call in entry.closes]
-        batch = self.outbox.write(sum_of([entry.tally for entry in entries]), closes)
-        if batch.end is not None:
-            _mark_safe(entries)
-        return batch
+    def _write(self) -> tuple[Batch, _Group]:
+        """What waits as a batch, in the journal where that takes it."""
+        group, self._pending = self._pending, _Group()
+        batch = self.outbox.write(sum_of(group.tallies), group.closes)
+        group.safe = batch.end is not None
+        return batch, group
 
-    def _let_go(self, entries: Sequence[_Entry]) -> None:
-        """Let those go whose entries are safe; the others wait for Redis."""
-        for entry in entries:
-            if entry.safe:
-                entry.done.set()
-            else:
-                self._unsafe.append(entry)
+    def _let_go(self, group: _Group) -> None:
+        """Let those go who wait for what is safe; the others wait for Redis."""
+        if group.safe:
+            group.end()
+        else:
+            self._unsafe.append(group)
 
     def _sync(self) -> None:
         """Have the disk keep the journal while it is the only keeper, as Redis does with its own: once a
@@ -200,8 +225,3 @@ class Committer:
             return
         self._synced_to, self._synced_at = journal.length, now
         gevent.get_hub().threadpool.apply(journal.sync)
-
-
-def _mark_safe(entries: Sequence[_Entry]) -> None:
-    for entry in entries:
-        entry.safe = True

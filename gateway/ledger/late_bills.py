@@ -88,7 +88,7 @@ class LateBills:
             entry = estimate
         if entry is not None:
             with suppress(LedgerUnavailable):  # what was settled is tried further where it waits
-                self._settle(reservation, replace(entry, failed=False))
+                self._settle(reservation, replace(entry, failed=False, decision=estimate.decision))
             with suppress(ValueError):  # two may have looked at once
                 self._awaited[reservation.call.model].remove(awaited)
         return entry

@@ -28,6 +28,7 @@ from gateway.ledger.reservation import Call, Reservation
 from gateway.ledger.reservations import Reservations
 from gateway.ledger.tally import Tally
 from gateway.ledger.totals import ModelTotals, Totals, TotalsReader
+from gateway.routing.decision import name_of
 
 SECONDS_FOR_LATE_BILLS = 1.0  # at a stop
 MOST_SECONDS = 2.0  # for a look at Redis that is no model's call
@@ -49,9 +50,11 @@ class Ledger:
         lease: int = 300,
         wait_for_budget: float = 30.0,
         refuse_without_redis: bool = True,
+        decisions_kept: int = 0,
     ) -> None:
         self._names = names = Names(prefix)
         self._directory = journal_directory
+        self._decisions_kept = decisions_kept
         self._client = client
         self.health = Health()
         self._outbox = Outbox(client, names, uuid.uuid4().hex)
@@ -95,12 +98,21 @@ class Ledger:
         :raises LedgerUnavailable: when it is neither in Redis nor in the journal; it is tried further
         """
         call = reservation.call
-        tally = tally_of(entry, self._names, call.tenant.key.id if call.tenant.key else None)
+        key_id = call.tenant.key.id if call.tenant.key else None
+        tally = tally_of(entry, self._names, key_id, self._decisions_kept)
         for budget in reservation.budgets:
             tally.charge(budget.key, entry.cost, of="spent")
             if budget.kept_until:
                 tally.expire(budget.key, budget.kept_until)
         self._end(reservation, tally, entry.usage.input_tokens + entry.usage.output_tokens)
+
+    def add_answer(self, reservation: Reservation, entry: Entry) -> None:
+        """Count what there is to count besides of a call that is settled.
+
+        :raises LedgerUnavailable: see `settle`
+        """
+        key = reservation.call.tenant.key
+        self._committer.add(tally_of(entry, self._names, key.id if key else None))
 
     def settle_when_known(
         self, reservation: Reservation, estimate: Entry, patience: float = 0
@@ -138,6 +150,13 @@ class Ledger:
         :raises LedgerUnavailable: see `settle`
         """
         self._committer.add(tally_of(entry, self._names))
+
+    def score_later(self, request_id: str, key_id: str | None, score: float) -> None:
+        """Note how good an earlier answer was, in the next round trip to Redis; where that request is not
+        known, nobody hears of it."""
+        tally = Tally()
+        tally.score(self._names, name_of(request_id, key_id), score)
+        self._committer.add_later(tally)
 
     def totals(self, models: Sequence[str]) -> Totals:
         """See `TotalsReader.read`."""

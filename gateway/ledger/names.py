@@ -62,6 +62,27 @@ class Names:
         """Hash: an owner's budget."""
         return f"{self.prefix}:owner:{owner}"
 
+    @property
+    def decisions(self) -> str:
+        """Hash: the last choices of routing policies, as JSON by `KEY:REQUEST`, ids both. They stand beside
+        the counters, which people look at."""
+        return f"{self.prefix}-decisions"
+
+    @property
+    def decision_times(self) -> str:
+        """Sorted set: their ids by the seconds since 1970 at which they were taken."""
+        return f"{self.prefix}-decisions:times"
+
+    @property
+    def decision_scores(self) -> str:
+        """Hash: how good the answers were, 0 to 1, where somebody has said so."""
+        return f"{self.prefix}-decisions:scores"
+
+    @property
+    def trained_models(self) -> str:
+        """Hash: the models of difficulty that were trained here, as JSON."""
+        return f"{self.prefix}-router"
+
     def circuit(self, model: str) -> str:
         """That a model's circuit is open, as JSON; it goes some time after the model may be tried again."""
         return f"{self.prefix}:circuit:{model}"
@@ -89,3 +110,20 @@ class Names:
     def key_version(self) -> str:
         """The number of the last change of any key or owner."""
         return f"{self.prefix}:keys:version"
+
+    def share(self, policy: str) -> str:
+        """Hash: what a policy whose share is held has chosen: `requests`, `expensive` of them, `debt`."""
+        return f"{self.prefix}:share:{policy}"
+
+    def scores(self, policy: str, generation: str) -> str:
+        """Hash: scores by bucket, and what went to the dearest model, of the generation `now` or `before`."""
+        return f"{self.prefix}:share:{policy}:{generation}"
+
+    def share_writer(self, policy: str, worker: str) -> str:
+        """The number of the last choices of a worker that were added to a share."""
+        return f"{self.prefix}-share-writer:{policy}:{worker}"
+
+    @property
+    def dollars(self) -> str:
+        """Hash: what was spent when the `day` began, USD, and the `share` that holds the day's spend."""
+        return f"{self.prefix}:share-by-dollars"

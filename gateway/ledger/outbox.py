@@ -43,7 +43,7 @@ SHORTEN_BYTES = 2**20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     """`end` is the offset behind it in the journal, None where only memory has it."""
 

@@ -11,7 +11,7 @@ from gateway.keys.virtual_key import VirtualKey
 from gateway.ledger.reservation import RateState
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Usage:
     """What was used within the last minute before a call: `used`, and the seconds until all of that is
     forgotten, of `requests` and of `tokens`; the seconds until there is room where there is none, None where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,11 @@ from gateway.ledger.names import Names
 KEPT_AFTER_PERIOD = timedelta(days=2)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """What is about to be asked of a model, and for whom. `most` is what it can cost at most, `least` what
     its least useful answer costs, USD; `tokens` is what it is taken to need of a limit of tokens per minute.
+    The answer of one that `is_held` is settled before any client gets it.
     """
 
     model: str
@@ -29,26 +31,23 @@ class Call:
     most: Decimal = Decimal(0)
     least: Decimal = Decimal(0)
     tokens: int = 0
+    is_held: bool = False
     id: str = field(default_factory=new_id)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class BudgetWindow:
-    """One budget in the run of its period that a call falls into, and where Redis has it."""
+    """One budget in the run of its period that a call falls into, and where Redis has it; `kept_until` is
+    when that may forget it, in seconds since 1970, 0 for never."""
 
     scope: Scope
     window: Window
     key: str
     holds: str
-
-    @property
-    def kept_until(self) -> int:
-        """When Redis may forget it, in seconds since 1970; 0 for never."""
-        ends = self.window.ends
-        return int((ends + KEPT_AFTER_PERIOD).timestamp()) if ends else 0
+    kept_until: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RateState:
     """Of one limit per minute, as its headers tell it: what remains, and the seconds until all of it does."""
 
@@ -57,7 +56,7 @@ class RateState:
     reset_seconds: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Reservation:
     """A call that may be made. `usd` is what is held for it in each of its budgets, as Redis has it, None
     where nothing is; `counted_in` is the second in which its tokens were counted. It is over once it has been
@@ -92,7 +91,8 @@ class Reservation:
             "prompt_tokens": self.call.prompt_tokens,
             "key": key.id if key else None,
             "budgets": [[each.key, each.holds, each.kept_until] for each in self.budgets],
-            "at": int(datetime.now(UTC).timestamp()),
+            "at": int(time.time()),
+            **({"held": True} if self.call.is_held else {}),
         }
 
 
@@ -101,4 +101,10 @@ def windows_of(tenant: Tenant, names: Names) -> Iterator[BudgetWindow]:
     now = datetime.now(UTC)
     for scope in tenant.scopes:
         window = scope.budget.window(now)
-        yield BudgetWindow(scope, window, names.budget(scope.name, window), names.holds(scope.name, window))
+        yield BudgetWindow(
+            scope,
+            window,
+            names.budget(scope.name, window),
+            names.holds(scope.name, window),
+            int((window.ends + KEPT_AFTER_PERIOD).timestamp()) if window.ends else 0,
+        )

@@ -4,8 +4,6 @@ while the last round trip took its time. A lone one is sent at once."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -19,12 +17,31 @@ AT_ONCE = 128
 LATEST_SECONDS = 2.0  # a call is answered or given up long before, if the greenlet runs at all
 
 
-@dataclass
 class _Call:
-    keys: Sequence[str]
-    args: Sequence[str | int | float]
-    done: Event = field(default_factory=Event)
-    answer: Any = None
+    __slots__ = ("answer", "args", "keys")
+
+    def __init__(self, keys: Sequence[str], args: Sequence[str | int | float]) -> None:
+        self.keys = keys
+        self.args = args
+        self.answer: Any = None
+
+
+class _Group:
+    """Calls that travel together, which one event tells that they are answered."""
+
+    __slots__ = ("_timer", "answered", "calls")
+
+    def __init__(self) -> None:
+        self.calls: list[_Call] = []
+        self.answered = Event()
+        self._timer = gevent.get_hub().loop.timer(LATEST_SECONDS)
+        self._timer.start(self.answered.set)
+
+    def end(self) -> None:
+        """Let those go who wait."""
+        self._timer.stop()
+        self._timer.close()
+        self.answered.set()
 
 
 class ScriptGroup:
@@ -33,7 +50,7 @@ class ScriptGroup:
     def __init__(self, script: Script, patience: float) -> None:
         self._script = script
         self._patience = patience
-        self._waiting: list[_Call] = []
+        self._waiting: list[_Group] = []
         self._wake = Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
@@ -44,14 +61,16 @@ class ScriptGroup:
         """
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)
-        call = _Call(keys, args)
-        self._waiting.append(call)
+        if not self._waiting or len(self._waiting[-1].calls) >= AT_ONCE:
+            self._waiting.append(_Group())
+        call, group = _Call(keys, args), self._waiting[-1]
+        group.calls.append(call)
         self._wake.set()
         try:
-            call.done.wait(LATEST_SECONDS)
+            group.answered.wait()
         finally:
-            with suppress(ValueError):
-                self._waiting.remove(call)
+            if group in self._waiting:
+                group.calls.remove(call)  # which nobody waits for any more
         if isinstance(call.answer, Exception):
             raise LedgerUnavailable("The ledger cannot be reached now.") from call.answer
         if call.answer is None:
@@ -63,18 +82,22 @@ class ScriptGroup:
             self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                calls, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
-                answers = self._answers(calls)
-                if isinstance(answers[0], OSError | redis.ConnectionError | redis.TimeoutError):
+                groups = [self._waiting.pop(0)]
+                answers = self._answers(groups[0].calls)
+                if answers and isinstance(answers[0], OSError | redis.ConnectionError | redis.TimeoutError):
                     # Nobody waits for a Redis that does not answer longer than the first.
-                    answers += [answers[0]] * len(self._waiting)
-                    calls, self._waiting = calls + self._waiting, []
+                    groups, self._waiting = groups + self._waiting, []
+                    answers = [answers[0]] * sum(len(group.calls) for group in groups)
+                calls = [call for group in groups for call in group.calls]
                 for call, answer in zip(calls, answers, strict=True):
                     call.answer = answer
-                    call.done.set()
+                for group in groups:
+                    group.end()
 
     def _answers(self, calls: Sequence[_Call]) -> list[Any]:
         """What the script returns for each, or how it failed."""
+        if not calls:
+            return []
         batch = [(call.keys, call.args) for call in calls]
         try:
             # A socket's time-outs do not bound all of it, such as finding out an address.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from gateway.ledger.names import Names
+
 # A plain counter, or a field of a hash.
 Place: TypeAlias = tuple[str, str | None]
 Act: TypeAlias = list[str | int]
@@ -51,6 +53,15 @@ class Tally:
     def correct_tokens(self, key: str, second: int, difference: int) -> None:
         """Correct the tokens that a limit has counted in a second."""
         self.acts.append(("tokens", [key], [str(second), str(difference)]))
+
+    def decide(self, names: Names, decision: str, record: str, time: float, most: int) -> None:
+        """Keep the record of a decision, taken at a time in seconds since 1970, among the last `most`."""
+        keys = [names.decisions, names.decision_times, names.decision_scores]
+        self.acts.append(("decide", keys, [decision, record, f"{time:.3f}", str(most)]))
+
+    def score(self, names: Names, decision: str, score: float) -> None:
+        """Note how good the answer was that came of a decision, if that is still kept."""
+        self.acts.append(("score", [names.decisions, names.decision_scores], [decision, repr(score)]))
 
     def script_input(self) -> tuple[list[str], list[Act]]:
         """The keys, and the acts by the index in Lua that a key has behind the first two of

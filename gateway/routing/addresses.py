@@ -21,7 +21,8 @@ TELLTALES = frozenset(
     system thinking threshold tier trivial weak weaker gpt claude gemini llama mistral mixtral qwen deepseek
     """)
 )
-SENTENCE = re.compile(r"[^.!?\n;]+[.!?\n;]*|[.!?\n;]+")
+# A full stop before a letter or digit ends none.
+SENTENCE = re.compile(r"[^.!?\n;]+(?:\.(?=\w)[^.!?\n;]+)*[.!?\n;]*|[.!?\n;]+")
 MODEL = r"(?:language )?(?:models?|llms?|tier|engine|assistant|backend)\b"
 KIND = (
     r"\b(?:cheap(?:er|est)?|inexpensive|low[- ]cost|weak(?:er|est)?|small(?:er|est)?|tiny|mini|basic"
@@ -79,14 +80,19 @@ ADDRESS = re.compile(
             r"^\W*(?:system|developer|admin)(?:\|?>|\]|\s?:)",
             r"\bno (?:deep |hard |real |complex )?(?:thinking|reasoning|intelligence|effort|expertise)\b",
         )
-    ),
-    re.IGNORECASE,
+    )
 )
 
 
 def without_addresses(text: str, words: Set[str]) -> str:
     """The text without the sentences that speak to the router; `words` are those of the text, in lower
     case."""
-    if TELLTALES.isdisjoint(words):
+    telltales = TELLTALES & words
+    if not telltales:
         return text
-    return "".join(sentence for sentence in SENTENCE.findall(text) if not ADDRESS.search(sentence))
+    return "".join(sentence for sentence in SENTENCE.findall(text) if not _is_address(sentence, telltales))
+
+
+def _is_address(sentence: str, telltales: Set[str]) -> bool:
+    lowered = sentence.lower()
+    return any(word in lowered for word in telltales) and ADDRESS.search(lowered) is not None

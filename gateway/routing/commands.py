@@ -10,11 +10,15 @@ from tabulate import tabulate
 
 from gateway.admission import find_way
 from gateway.config import Settings
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, LedgerUnavailable
+from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY
+from gateway.ledger.connection import connect
+from gateway.ledger.names import Names
 from gateway.models_file import load_catalog
 from gateway.routing.explanation import explanation
 from gateway.routing.routing import Routing
+from gateway.routing.share_board import ShareBoard
 from gateway.schema.chat import parse_chat_request
 
 
@@ -35,14 +39,27 @@ def route_command(prompts: tuple[str, ...], model: str, max_tokens: int | None, 
     }
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
+    routing = Routing.of(settings)
+    if routing.shares:
+        _look_at_shares(settings, routing)
     try:
         asked = parse_chat_request(json.dumps(body).encode())
-        policy = Routing.of(settings).policy_of(asked, ANYBODY)
+        policy = routing.policy_of(asked, ANYBODY, new_id())
         route, way = find_way(asked, load_catalog(settings), policy)
     except GatewayError as error:
         raise click.ClickException(error.message) from error
     told = explanation(asked, route, way.prompt_tokens)
     click.echo(json.dumps(told, indent=2) if as_json else _in_lines(told))
+
+
+def _look_at_shares(settings: Settings, routing: Routing) -> None:
+    """Draw the lines as the workers do now."""
+    client = connect(settings.redis_url, settings.redis_timeout)
+    names = Names(settings.redis_key_prefix)
+    try:
+        ShareBoard(client, names, routing.shares, settings.routing_dollars_per_day).exchange()
+    except LedgerUnavailable:
+        click.echo("Redis cannot be reached: the share is taken to begin just now.", err=True)
 
 
 def _in_lines(told: dict[str, Any]) -> str:

@@ -36,13 +36,14 @@ class Signal:
 @dataclass(frozen=True)
 class DifficultyModel:
     """The probability that the cheap model's answer would not do where the dear one's would. `intercept` and
-    `slope` turn a gain into log odds; `threshold` is the median probability of the examples, so that on
-    traffic like theirs half goes to the dear model."""
+    `slope` turn a gain into log odds, the former with a standard `error`; `threshold` is the median
+    probability of the examples, so that on traffic like theirs half goes to the dear model."""
 
     signals: Mapping[str, Signal]
     intercept: float
     slope: float
     threshold: float
+    error: float = 0.0
 
     def score(self, signals: Mapping[str, float]) -> Score:
         """The probability (`value`), its standard error and what counted most. It abstains where there are no
@@ -65,7 +66,7 @@ class DifficultyModel:
             for i, each in enumerate(deviations):
                 drawn[i] += value * each
         probable = probability(log_odds)
-        spread = math.sqrt(sum(each * each for each in drawn) / max(1, len(drawn)))
+        spread = math.sqrt(self.error**2 + sum(each * each for each in drawn) / max(1, len(drawn)))
         # What a prompt has none of is no reason to name.
         order = sorted(counted, key=lambda kind: -abs(sums[kind]))[:FACTORS]
         return Score(
@@ -99,13 +100,35 @@ class DifficultyModel:
                 for name, each in values["signals"].items()
             }
             model = cls(
-                signals, float(values["intercept"]), float(values["slope"]), float(values["threshold"])
+                signals,
+                float(values["intercept"]),
+                float(values["slope"]),
+                float(values["threshold"]),
+                float(values["error"]),
             )
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise ValueError(f"this is no model of difficulty: {exc!r}") from exc
-        if len({len(signal.deviations) for signal in signals.values()}) > 1:
-            raise ValueError("this is no model of difficulty: its signals have unlike numbers of deviations")
+        if not model._is_sound():
+            raise ValueError("this is no model of difficulty: its numbers do not fit together")
         return model
+
+    def _is_sound(self) -> bool:
+        numbers = [self.intercept, self.slope, self.threshold, self.error]
+        for each in self.signals.values():
+            numbers += (
+                each.mean,
+                each.scale,
+                each.low,
+                each.high,
+                each.weight,
+                each.offset,
+                *each.deviations,
+            )
+        return (
+            all(map(math.isfinite, numbers))
+            and all(each.scale > 0 for each in self.signals.values())
+            and len({len(each.deviations) for each in self.signals.values()}) == 1
+        )
 
     def to_json(self) -> str:
         """One signal a line, so that a change of the weights is a readable change of the file."""
@@ -123,7 +146,8 @@ class DifficultyModel:
                 values["offset"] = _rounded(signal.offset)
             lines.append(f"{json.dumps(name)}: {json.dumps(values)}")
         head = ", ".join(
-            f'"{name}": {_rounded(getattr(self, name))}' for name in ("intercept", "slope", "threshold")
+            f'"{name}": {_rounded(getattr(self, name))}'
+            for name in ("intercept", "slope", "threshold", "error")
         )
         return "{" + head + ', "signals": {\n' + ",\n".join(lines) + "\n}}\n"
 

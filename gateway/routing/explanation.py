@@ -57,7 +57,7 @@ def explanation(request: ModelRequest, route: Route, prompt_tokens: int) -> dict
 def flip_of(verdict: Verdict) -> str:
     """What would have led to the other model, in words."""
     score, threshold = verdict.score, f"{verdict.threshold:.10g}"
-    if score.abstains:
+    if score.abstains and score.is_above(verdict.threshold):
         return f"anything to go by, with a score of at most {threshold}"
     if score.value > verdict.threshold:
         return f"a score of at most {threshold}, or a threshold of at least {score.value:.10g}"

@@ -22,3 +22,9 @@ class Features:
         """The texts as numbers by name, none of which tells what was written; worked out when first asked
         for."""
         return signals_of(self.texts)
+
+    @property
+    def known_signals(self) -> Mapping[str, float]:
+        """The signals where somebody has asked for them before, else none: they take their time."""
+        known: Mapping[str, float] = self.__dict__.get("signals", {})
+        return known

@@ -12,10 +12,11 @@ import math
 import random
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import mul
 
-from gateway.routing.difficulty import DifficultyModel, Signal, probability
+from gateway.routing.calibration import FORM, calibrated, form_of, median
+from gateway.routing.difficulty import DifficultyModel, Signal
 
 FOLDS = 5
 FEWEST_EXAMPLES = 50
@@ -27,9 +28,7 @@ OUTLIERS = 0.01
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 HEADS = 8
 SEED = 7
-CALIBRATION_STEPS = 30
-# In examples: how much the expected slope and the level of all count beside what the examples of a form say.
-CALIBRATION_STRENGTH = 3.0
+
 
 Matrix = list[list[float]]
 Row = list[tuple[int, float]]
@@ -126,9 +125,14 @@ class _Sums:
         return products, outcomes, squares
 
 
-def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> DifficultyModel:
+def fit(
+    examples: Sequence[Example],
+    prior: DifficultyModel | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> DifficultyModel:
     """The model that explains the examples best. With a prior its weights leave the prior's only as far as
-    the examples speak for it. The same examples give the same model.
+    the examples speak for it. Of the `strengths` by which they are held back it takes the one that is best on
+    what was held out. The same examples give the same model.
 
     :raises NothingToLearn: when there are fewer than `FEWEST_EXAMPLES`, or all have the same outcome
     """
@@ -152,23 +156,40 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
     known = {} if prior is None else prior.signals
     start = [known[name].weight if name in known else 0.0 for name in names]
 
-    strength, held_out = _strength(sums, start)
+    strength, held_out = _strength(sums, start, strengths)
     products, outcomes, squares = _Sums.of(sums, len(names)).within_groups()
     solution, triangle = _ridge(products, outcomes, strength, start)
     noise = max(0.0, _loss(solution, products, outcomes, squares)) / len(examples)
     deviations = _deviations(triangle, noise)
 
     gains = [_dot(row, held_out[fold]) for row, fold in zip(rows, folds, strict=True)]
-    forms = [_form_of(example.signals) for example in examples]
-    slope, levels = _calibration([example.outcome for example in examples], weights, gains, forms, prior)
+    usual_gain = sum(map(mul, weights, gains)) / len(gains)
+    forms = [form if (form := form_of(example.signals)) in scaling else "" for example in examples]
+    slope, levels, error = calibrated(
+        [example.outcome for example in examples],
+        weights,
+        [gain - usual_gain for gain in gains],
+        forms,
+        prior,
+    )
     # The scaled rows leave out the signals' means, which the model subtracts.
     shift = sum(
         weight * each.mean / each.scale for weight, each in zip(solution, scaling.values(), strict=True)
     )
-    intercept = levels[""] + slope * shift
-    intercept += sum(
-        (level - levels[""]) * scaling[form].mean for form, level in levels.items() if form in scaling
-    )
+    if prior is not None:
+        # Of forms that the examples lack the prior knows how far they are from the others.
+        offsets_of = {name: signal.offset for name, signal in prior.signals.items()}
+        usual_offset = sum(
+            weight * offsets_of.get(form, 0.0) for weight, form in zip(weights, forms, strict=True)
+        ) / len(forms)
+        levels = {
+            form: levels[""] + offset - usual_offset
+            for form, offset in offsets_of.items()
+            if form.startswith(FORM) and form not in levels
+        } | levels
+    offsets = {form: level - levels[""] for form, level in levels.items() if form}
+    intercept = levels[""] + slope * (shift - usual_gain)
+    intercept += sum(offset * scaling[form].mean for form, offset in offsets.items())
     signals = {
         name: Signal(
             each.mean,
@@ -177,13 +198,13 @@ def fit(examples: Sequence[Example], prior: DifficultyModel | None = None) -> Di
             each.high,
             solution[i],
             tuple(deviation[i] for deviation in deviations),
-            levels[name] - levels[""] if name in levels else 0.0,
+            offsets.get(name, 0.0),
         )
         for i, (name, each) in enumerate(scaling.items())
     }
-    model = DifficultyModel(signals, intercept, slope, threshold=0.5)
+    model = DifficultyModel(signals, intercept, slope, threshold=0.5, error=error)
     values = [model.score(example.signals).value for example in examples]
-    return DifficultyModel(signals, intercept, slope, _median(values, weights))
+    return replace(model, threshold=median(values, weights))
 
 
 def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
@@ -199,7 +220,8 @@ def _scaling(examples: Sequence[Example]) -> dict[str, _Scaling]:
         scale = math.sqrt(max(0.0, sum(map(mul, own, own)) / len(examples) - mean * mean))
         if len(own) >= FEWEST_WITH_SIGNAL and scale > LEAST_SCALE:
             cut = int(OUTLIERS * len(own))
-            scaling[name] = _Scaling(mean, scale, own[cut], own[-1 - cut])
+            # Of turns with unlike signals each counts in part, so there are values down to none.
+            scaling[name] = _Scaling(mean, scale, min(0.0, own[cut]), max(0.0, own[-1 - cut]))
     return scaling
 
 
@@ -224,20 +246,22 @@ def _fold_of(example: Example) -> int:
     return zlib.crc32(repr(sorted(example.signals.items())).encode()) % FOLDS
 
 
-def _strength(sums: Sequence[_Sums], start: Sequence[float]) -> tuple[float, list[list[float]]]:
+def _strength(
+    sums: Sequence[_Sums], start: Sequence[float], strengths: Sequence[float]
+) -> tuple[float, list[list[float]]]:
     """The strength that is best on what was held out, and the weights that were found without each fold."""
     size = len(start)
-    losses = dict.fromkeys(STRENGTHS, 0.0)
-    found: dict[float, list[list[float]]] = {strength: [] for strength in STRENGTHS}
+    losses = dict.fromkeys(strengths, 0.0)
+    found: dict[float, list[list[float]]] = {strength: [] for strength in strengths}
     for fold, own in enumerate(sums):
         rest = _Sums.of((each for i, each in enumerate(sums) if i != fold), size)
         products, outcomes, _ = rest.within_groups()
         judge = own.within_groups()
-        for strength in STRENGTHS:
+        for strength in strengths:
             solution, _ = _ridge(products, outcomes, strength, start)
             found[strength].append(solution)
             losses[strength] += _loss(solution, *judge)
-    best = min(STRENGTHS, key=lambda strength: losses[strength])
+    best = min(strengths, key=lambda strength: losses[strength])
     return best, found[best]
 
 
@@ -290,63 +314,3 @@ def _deviations(triangle: Matrix, noise: float) -> list[list[float]]:
 
 def _dot(row: Row, solution: Sequence[float]) -> float:
     return sum(value * solution[i] for i, value in row)
-
-
-def _form_of(signals: Mapping[str, float]) -> str:
-    """The signal that names the form of most of what was measured, or nothing."""
-    forms = [name for name in signals if name.startswith("form/")]
-    return max(forms, key=lambda name: signals[name], default="")
-
-
-def _calibration(
-    outcomes: Sequence[float],
-    weights: Sequence[float],
-    gains: Sequence[float],
-    forms: Sequence[str],
-    prior: DifficultyModel | None,
-) -> tuple[float, dict[str, float]]:
-    """How the log odds that only the dearer model would do rise with the gain, and where they are at a gain
-    of 0 for each form of prompt, and for any other one (""). By a logistic regression (Platt) on gains that
-    were predicted without the example's fold, in Newton's steps."""
-    targets = [min(1.0, max(0.0, outcome)) for outcome in outcomes]
-    total = sum(weights)
-    share = min(0.99, max(0.01, sum(map(mul, weights, targets)) / total))
-    # A gain of so much is about so much more of the probability.
-    expected = 1 / (share * (1 - share)) if prior is None else prior.slope
-    pull = CALIBRATION_STRENGTH * share * (1 - share)
-    slope, usual = expected, math.log(share / (1 - share))
-    levels = dict.fromkeys(forms, usual)
-    for _ in range(CALIBRATION_STEPS):
-        gradients = {form: pull * (usual - level) for form, level in levels.items()}
-        bends = dict.fromkeys(levels, pull)
-        across = dict.fromkeys(levels, 0.0)
-        gradient, bend = pull * (expected - slope) / expected**2, pull / expected**2
-        for target, weight, gain, form in zip(targets, weights, gains, forms, strict=True):
-            value = probability(levels[form] + slope * gain)
-            error, curvature = weight * (target - value), weight * value * (1 - value)
-            gradients[form] += error
-            bends[form] += curvature
-            across[form] += curvature * gain
-            gradient += error * gain
-            bend += curvature * gain * gain
-        # Each level meets the others in the slope only, so the system is solved by hand.
-        step = (gradient - sum(across[form] * gradients[form] / bends[form] for form in levels)) / (
-            bend - sum(across[form] ** 2 / bends[form] for form in levels)
-        )
-        steps = {form: (gradients[form] - across[form] * step) / bends[form] for form in levels}
-        slope += step
-        levels = {form: level + steps[form] for form, level in levels.items()}
-        if max(map(abs, steps.values())) < 1e-6:
-            break
-    # Where the signals tell nothing of the outcome, chance alone must not turn them round.
-    return max(0.0, slope), {"": usual, **levels}
-
-
-def _median(values: Sequence[float], weights: Sequence[float]) -> float:
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    half, sofar = sum(weights) / 2, 0.0
-    for i in order:
-        sofar += weights[i]
-        if sofar >= half:
-            return values[i]
-    return values[order[-1]]

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from gateway.routing.features import Features
 
-POLICIES = ("prompt_length", "difficulty")  # the first is the default
+POLICIES = ("prompt_length", "difficulty", "cascade")  # the first is the default
+IS_CHECKED = "its answer is checked"
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,16 @@ class PromptLength:
     def in_words(self, score: Score, threshold: float) -> str:
         relation = "more than" if score.is_above(threshold) else "at most"
         return f"{score.value} characters, {relation} {threshold:.10g}"
+
+
+class AskFirst:
+    """The cheapest model for all. What becomes of its answer is no policy's: `gateway/cascade/`."""
+
+    name = "cascade"
+    threshold = 0.0
+
+    def score(self, features: Features) -> Score:
+        return Score(0.0)
+
+    def in_words(self, score: Score, threshold: float) -> str:
+        return f"asked first; {IS_CHECKED}"

@@ -16,13 +16,13 @@ from pathlib import Path
 
 BUNDLED = Path(__file__).with_name("topics.json")
 # Of each word, the topics that it speaks for most.
-TOPICS_OF_A_WORD = 3
+TOPICS_OF_A_WORD = 4
 # A word says something of a topic where it is this much likelier (natural logarithm) than elsewhere.
-LEAST_EVIDENCE = 1.0
+LEAST_EVIDENCE = 0.7
 # Counted in addition to each topic's own words, spread as in all texts: what is rare proves little.
 PRIOR_WORDS = 20
 FEWEST_TEXTS = 6
-MOST_WORDS = 8000
+MOST_WORDS = 7500
 # Evidence adds up less than proportionally, as words of one text are not independent.
 DAMPING = 0.4
 # Fewer words count as so many: one or two make no topic.
@@ -74,7 +74,7 @@ class Topics:
                     for word, flat in values["words"].items()
                 },
             )
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise ValueError(f"these are no topics: {exc}") from exc
 
 

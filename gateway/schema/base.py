@@ -98,10 +98,10 @@ class ModelRequest(ABC):
 
     def body_for(self, upstream_name: str, limits: Mapping[str, Any] | None = None) -> bytes:
         """The body for a provider that serves this API: byte for byte the client's but for the model's name,
-        the `limits` (see `output_limits`) and, on a stream, the wish for usage, without which no bill could
-        be written."""
+        the `limits` (see `output_limits`) or other values to set and, on a stream, the wish for usage,
+        without which no bill could be written."""
         changes: dict[str, Any] = {"model": upstream_name, **(limits or {})}
-        if self.stream and not self.include_usage:
+        if changes.get("stream", self.stream) and not self.include_usage:
             options = self.body.values.get("stream_options") or {}
             changes["stream_options"] = options | {"include_usage": True}
         return self.body.with_values(changes)

@@ -75,8 +75,8 @@ def client_headers_and_key(client_headers: Function, headers: Any, *arguments: A
 
 
 def write_without_counting(write_pending: Function, committer: Committer) -> None:
-    for entry in committer._pending:
-        entry.tally = Tally()
+    tallies = committer._pending.tallies
+    tallies[:] = [Tally() for _ in tallies]
     write_pending(committer)
 
 

@@ -14,8 +14,17 @@ CLIENTS = 32
 
 def prompts() -> list[str]:
     """2,000 questions of public benchmarks."""
+    return [line["prompt"] for line in _lines()]
+
+
+def prompts_by_benchmark() -> list[str]:
+    """The same, those of a benchmark together."""
+    return [line["prompt"] for line in sorted(_lines(), key=lambda line: line["benchmark"])]
+
+
+def _lines() -> list[dict[str, str]]:
     with gzip.open(PROMPTS, "rt") as lines:
-        return [json.loads(line)["prompt"] for line in lines]
+        return [json.loads(line) for line in lines]
 
 
 def expected_model(prompt: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,9 @@ BAD_VALUES = {
     "GATEWAY_PORT": [*NOT_A_WHOLE_NUMBER, "0", "65536"],
     "ROUTING_THRESHOLD_DIFFICULTY": ["-0.1", "1.01", "a"],
     "ROUTING_THRESHOLD_CHARS": [*NOT_A_WHOLE_NUMBER, "1000000001"],
+    "ROUTING_EXPLORE": [value for value in NOT_A_NUMBER if value != "0"] + ["0.51", "1"],
+    "ROUTING_LOG": ["all", "off", "features\nx"],
+    "ROUTING_LOG_SIZE": [*NOT_A_WHOLE_NUMBER, "1000001"],
     "WEB_CONCURRENCY": [*NOT_A_WHOLE_NUMBER, "0", "257"],
     "MAX_REQUEST_BYTES": [*NOT_A_WHOLE_NUMBER, "0", "2147483649"],
     "MAX_BODY_BYTES_IN_WORK": [*NOT_A_WHOLE_NUMBER, "0", "1099511627777"],
@@ -94,7 +98,12 @@ BAD_VALUES = {
     "EXPENSIVE_MODEL_API_KEY": NOT_A_KEY,
     "LLM_GATEWAY_API_KEY": NOT_A_KEY,
     "FORWARD_MOCK_FAULTS": NOT_A_SWITCH,
-    "ROUTING_POLICY": ["longest", "prompt_length\nx", "cascade"],
+    "ROUTING_POLICY": ["longest", "prompt_length\nx"],
+    "CASCADE_CHECKS": ["mood", "structure,", "structure probability", "structure,judge", "structure\nx"],
+    "CASCADE_MIN_MEAN_PROBABILITY": ["x", "-1", "nan", "1.1"],
+    "CASCADE_MIN_TOKEN_PROBABILITY": ["x", "-1", "nan", "1.1"],
+    "CASCADE_MAX_SECONDS": ["x", "-1", "nan", "86400.1"],
+    "CASCADE_JUDGE_MODEL": ["Judge", "Judge\nx"],
     "LOG_LEVEL": ["loud", "info\nx"],
     "HTTP_SERVER": ["flask", "lean\nx", "on"],
     "REDIS_KEY_PREFIX": ["a b", "a:b", "a*", "é", "x" * 65, "a\nb"],
@@ -110,7 +119,8 @@ BAD_VALUES = {
     "BUDGET_MIN_OUTPUT_TOKENS": [*NOT_A_WHOLE_NUMBER, "0", "1000001"],
     "BUDGETS_WITHOUT_REDIS": ["maybe", "on"],
     "READY_WITHOUT_REDIS": NOT_A_SWITCH,
-    "ROUTING_EXPENSIVE_SHARE": ["0.2"],
+    "ROUTING_EXPENSIVE_SHARE": ["20%", "1.01", "2", "-0.1", "nan", "1e-1", ".2", "0,2", "0.2\n1", "२"],
+    "ROUTING_DOLLARS_PER_DAY": ["x", "-1", "1e3", "nan", "1,50", "$5", "10000000000", "1\n2"],
 }
 
 
@@ -161,6 +171,8 @@ def test_with_no_setting_at_all_the_two_mock_models_serve() -> None:
     assert settings.models_file.is_file()
     assert settings.routing_policy == "prompt_length"
     assert settings.routing_threshold_chars == 150
+    assert (settings.routing_explore, settings.routing_log_size) == (0, 10_000)
+    assert settings.routing_log == "decisions"
     assert settings.redis_url == "redis://redis:6379/0"
     assert settings.redis_key_prefix == "gateway"
     assert settings.circuit_rules == CircuitRules()
@@ -183,9 +195,18 @@ def test_every_variable_is_read() -> None:
             "CHEAP_MODEL_NAME": "gpt-5-mini",
             "EXPENSIVE_MODEL_URL": "http://[::1]:8000/@x/v1",
             "MODELS_FILE": "models/mine.toml",
-            "ROUTING_POLICY": "prompt_length",
+            "ROUTING_POLICY": "cascade",
             "ROUTING_THRESHOLD_CHARS": "0",
             "ROUTING_THRESHOLD_DIFFICULTY": "0.25",
+            "ROUTING_EXPENSIVE_SHARE": "0.2",
+            "ROUTING_EXPLORE": "0.02",
+            "ROUTING_LOG": "features",
+            "ROUTING_LOG_SIZE": "0",
+            "CASCADE_CHECKS": "Judge, structure",
+            "CASCADE_MIN_MEAN_PROBABILITY": "0.5",
+            "CASCADE_MIN_TOKEN_PROBABILITY": "0.25",
+            "CASCADE_MAX_SECONDS": "7",
+            "CASCADE_JUDGE_MODEL": "ExpensiveModel",
             "REDIS_URL": f"rediss://user:{SECRET}@redis.example:6380/1",
             "REDIS_KEY_PREFIX": "{gateway}",
             "REDIS_TIMEOUT_SECONDS": "0.25",
@@ -219,6 +240,10 @@ def test_every_variable_is_read() -> None:
     assert expensive_of(settings).upstream_name is None
     assert settings.models_file == Path("models/mine.toml")
     assert settings.routing_threshold_chars == 0
+    assert settings.routing_expensive_share == 0.2
+    assert settings.routing_explore == 0.02
+    assert settings.routing_log == "features"
+    assert settings.routing_log_size == 0
     assert settings.redis_url == f"rediss://user:{SECRET}@redis.example:6380/1"
     assert settings.redis_key_prefix == "{gateway}"
     assert settings.redis_timeout == 0.25
@@ -238,6 +263,19 @@ def test_every_variable_is_read() -> None:
     assert settings.shutdown_timeout == 10
     assert settings.forward_mock_faults is True
     assert settings.log_level == "debug"
+
+
+def test_a_days_dollars_are_exact_and_stand_in_the_place_of_a_share() -> None:
+    settings = Settings.from_env({"ROUTING_DOLLARS_PER_DAY": "30.10"})
+    assert settings.routing_dollars_per_day == Decimal("30.10")
+    assert settings.routing_expensive_share is None
+    with pytest.raises(InvalidSetting, match=r"^ROUTING_DOLLARS_PER_DAY: .*ROUTING_EXPENSIVE_SHARE"):
+        Settings.from_env({"ROUTING_DOLLARS_PER_DAY": "30", "ROUTING_EXPENSIVE_SHARE": "0.2"})
+
+
+@pytest.mark.parametrize("share", ["0", "1", "0.0", "1.000", "0.123456789"])
+def test_a_share_is_any_number_from_nothing_to_all(share: str) -> None:
+    assert Settings.from_env({"ROUTING_EXPENSIVE_SHARE": share}).routing_expensive_share == float(share)
 
 
 def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,9 @@ def test_missing_data_is_named_with_the_variable_that_says_where_it_is(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "spoilt", [b"no gzip", gzip.compress(b"no JSON\n"), gzip.compress(b'{"id": 1}' * 99)[:20]]
+    "spoilt",
+    [b"no gzip", gzip.compress(b"no JSON\n"), gzip.compress(b'{"id": 1}' * 99)[:20]],
+    ids=["no gzip", "no JSON", "cut"],  # else they hold the time
 )
 def test_spoilt_data_is_said_to_be_so(tmp_path: Path, spoilt: bytes) -> None:
     (tmp_path / "gsm8k.jsonl.gz").write_bytes(spoilt)

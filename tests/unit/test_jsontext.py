@@ -147,6 +147,56 @@ def test_a_name_given_with_escapes_is_the_same_name() -> None:
     assert parse_object(body).with_values({"model": "m"}) == rb'{"mod\u0065l": "m"}'
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"metadata": {"model": "inner"}, "model": "auto"}',
+        r'{"model": "auto", "metadata": {"model": "inner"}}',
+        r'{"mod\u0065l": "auto", "metadata": {"model": "inner"}}',
+        r'{"metadata": {"mod\u0065l": "inner"}, "model": "auto"}',
+        r'{"user": "model", "model": "auto"}',
+        r'{"user": "model", "mod\u0065l": "auto"}',
+        r'{"user": "the \"model", "model": "auto"}',
+        r'{"user": "\\", "model" : "auto"}',
+        r'{"user": "\"model\":\"inner\"", "model":"auto"}',
+        r'{"é": "model", "model":"auto"}',
+        r'{"model": null}',
+        r'{"model": "a\"b"}',
+        r'{"model": ["auto"], "n": 1}',
+    ],
+)
+def test_a_value_is_found_whatever_else_looks_like_its_name(body: str) -> None:
+    changed = parse_object(body.encode()).with_values({"model": "m"})
+    assert json.loads(changed) == json.loads(body) | {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        r'"a": ":", "b": 1, "b": 2',
+        r'"a": "\":", "b": {"c": 1, "c": 2}',
+        r'"a": "\\", "b": "\\\":\\", "b": ":"',
+        r'"a": "x\\\\\":", "a": 1',
+        r'"a" : 1, "a" : {"b" : "\"" }',
+        r'"a": [{"b": 1}, {"c": 1, "\u0063": 1}]',
+    ],
+)
+def test_a_key_given_twice_is_found_among_colons_and_quotes(members: str) -> None:
+    assert "twice" in str(refusal(f"{{{members}}}"))
+
+
+@given(spelt_objects())
+def test_a_key_given_twice_is_found_in_whatever_stands_beside_it(text: str) -> None:
+    assert "twice" in str(refusal(f'{{"twice": {text}, "more": [{{"a": 1, "a": {text}}}]}}'))
+    assert parse_object(f'{{"once": {text}, "more": [{{"a": 1, "b": {text}}}]}}'.encode())
+
+
+@pytest.mark.parametrize("number", ["1" * 19, "9" * 20, "-" + "9" * 30, "1" * 18 + "." + "1" * 30, "-0"])
+def test_a_long_number_is_read_exactly(number: str) -> None:
+    read = parse_object(f'{{"n": [{number}]}}'.encode()).values["n"][0]
+    assert (type(read), read) == (type(json.loads(number)), json.loads(number))
+
+
 @pytest.mark.parametrize("nested", ["{}", '{{"in": {}}}', '{{"in": [1, {}]}}', '{{"in": [{{"deep": {}}}]}}'])
 @pytest.mark.parametrize(
     ("value", "complaint"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import logging.config
+import os
+import time
 from typing import Any
 
 import pytest
 
-from gateway.logs import REQUESTS, logging_config
+from gateway.logs import REQUESTS, LineHandler, log_request, logging_config
 
 
 @pytest.fixture
@@ -49,3 +52,31 @@ def test_half_a_surrogate_pair_keeps_no_line_from_being_written(lines: Any, name
     fields = {"error_message": "'\ud800' is odd"}
     line = lines(name, "m", (fields,)) if name == REQUESTS else lines(name, "m", (), extra=fields)
     assert line["error_message"] == fields["error_message"]
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_a_request_is_logged_as_by_any_logger(lines: Any, level: int) -> None:
+    stream, fields = io.StringIO(), {"status": 200, "cause": None}
+    config = logging_config("info")
+    handler, logger = LineHandler(stream), logging.getLogger(REQUESTS)
+    handler.setFormatter(
+        logging.config.DictConfigurator(config).configure_formatter(config["formatters"]["json"])
+    )
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        started = time.time()
+        log_request(level, fields)
+        logger.log(level, "request", fields)
+        log_request(logging.DEBUG, fields)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    ours, usual = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert list(ours) == list(usual)
+    assert (ours["process"], ours["level"]) == (os.getpid(), logging.getLevelName(level))
+    written = time.mktime(time.strptime(ours.pop("time"), "%Y-%m-%dT%H:%M:%S%z"))
+    assert int(started) <= written <= time.time()
+    assert usual.pop("time")
+    assert ours == usual

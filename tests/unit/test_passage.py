@@ -269,7 +269,7 @@ def test_a_whole_answer_is_told_as_a_stream_of_the_client_s_api(api: Api, last: 
 
 
 @pytest.mark.parametrize("api", [Api.MESSAGES, Api.RESPONSES])
-def test_a_provider_of_the_client_s_own_api_must_stream_itself(api: Api) -> None:
+def test_what_is_no_whole_answer_cannot_be_told_as_a_stream(api: Api) -> None:
     way = passage(request(api, stream=True), EVERYTHING)
     with pytest.raises(UpstreamError):
         way.streamed({}, USAGE, Decimal(1))

@@ -14,6 +14,7 @@ from werkzeug.http import parse_accept_header
 
 from gateway.ledger.totals import ModelCounters, ModelTotals
 from gateway.prometheus import JSON, OPENMETRICS, TEXT, Snapshot, exposition, wanted_media_type
+from gateway.routing.share import HeldShare, Known, Recent
 
 ODD_NAME = 'a "quoted" \\ name\nof two lines, é'
 CHEAP = ModelCounters(3, 1, Decimal("0.000185000001"), 10, 20, 4)
@@ -190,3 +191,23 @@ def test_nothing_of_a_scrape_reaches_the_registry_of_the_process(media_type: str
     text, _ = exposition(WELL, media_type)
     assert b"python_info" not in text
     assert not [family for family in REGISTRY.collect() if family.name.startswith("llm_gateway")]
+
+
+@at_each_format
+def test_a_held_share_is_shown_with_its_target_and_its_line(media_type: str) -> None:
+    share = HeldShare(0.2, 150)
+    held = Snapshot(TOTALS, frozenset(), 0, {"prompt_length": share})
+    before = samples(held, media_type)
+    assert before["llm_gateway_routing_threshold", "prompt_length"] == 150
+    assert ("llm_gateway_routing_share", "prompt_length") not in before, "nothing has been chosen"
+    counts = dict.fromkeys(map(float, range(101, 201)), 1)
+    share.learn(Known(100, 30, 0.0, Recent(counts, {}, now_expensive=30)))
+    found = samples(held, media_type)
+    assert found["llm_gateway_routing_share_target", "prompt_length"] == 0.2
+    assert found["llm_gateway_routing_share", "prompt_length"] == 0.3
+    assert found["llm_gateway_routing_threshold", "prompt_length"] == 181
+
+
+@at_each_format
+def test_without_a_held_share_there_are_no_series_of_it(media_type: str) -> None:
+    assert not any(name.startswith("llm_gateway_routing") for name, *_ in samples(WELL, media_type))

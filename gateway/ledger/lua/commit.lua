@@ -110,11 +110,45 @@ function act.tokens(key, second, difference)
   return known == 1 and redis.pcall('HINCRBY', key, 't' .. second, difference) or known
 end
 
+-- Keeps a decision of a routing policy. One that is taken again under the same name has no score yet.
+local kept = nil
+function act.decide(decisions, times, scores, decision, record, time, most)
+  local is_new = redis.pcall('HSET', decisions, decision, record)
+  if type(is_new) == 'table' and is_new.err then
+    return is_new
+  end
+  if is_new == 0 then
+    redis.pcall('HDEL', KEYS[scores], decision)
+  end
+  kept = {decisions = decisions, times = KEYS[times], scores = KEYS[scores], most = tonumber(most)}
+  return redis.pcall('ZADD', KEYS[times], time, decision)
+end
+
+-- Drops the oldest decisions where there are too many, but so few at a time that no call takes long.
+local function drop_oldest()
+  local there = redis.pcall('ZCARD', kept.times)
+  if type(there) == 'number' and there > kept.most then
+    local oldest = redis.pcall('ZPOPMIN', kept.times, math.min(there - kept.most, 500))
+    local names = {}
+    for index = 1, #oldest, 2 do
+      table.insert(names, oldest[index])
+    end
+    redis.pcall('HDEL', kept.decisions, unpack(names))
+    redis.pcall('HDEL', kept.scores, unpack(names))
+  end
+end
+
+-- Notes how good the answer was that came of a decision; the last word counts.
+function act.score(decisions, scores, decision, score)
+  local known = redis.pcall('HEXISTS', decisions, decision)
+  return known == 1 and redis.pcall('HSET', KEYS[scores], decision, score) or known
+end
+
 local acts = cjson.decode(ARGV[4])
 local result = {outcome, last, memory}
 local changed = false
 for _, each in ipairs(acts) do
-  local answer = act[each[1]](KEYS[each[2]], each[3], each[4], each[5])
+  local answer = act[each[1]](KEYS[each[2]], unpack(each, 3))
   if type(answer) == 'table' and answer.err then
     local of_the_value = string.find(answer.err, '^WRONGTYPE') or string.find(answer.err, ' not a')
       or string.find(answer.err, 'overflow') or string.find(answer.err, 'NaN')
@@ -131,5 +165,8 @@ for _, each in ipairs(acts) do
   else
     changed = true
   end
+end
+if kept then
+  drop_oldest()
 end
 return result
