@@ -36,12 +36,28 @@ class _RequestRecord(logging.LogRecord):
         self.process = os.getpid()
 
 
+class _NoLock:
+    """What `logging` takes for a lock."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 class LineHandler(logging.StreamHandler[Any]):
     """Writes each record at once. Without a lock, which costs more than the writing under gevent: no greenlet
     comes between two steps of this, and what a thread writes goes to the stream as a whole line."""
 
     def createLock(self) -> None:
-        self.lock = None
+        self.lock = _NoLock()  # type: ignore[assignment]  # no lock, to each version of Python
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
