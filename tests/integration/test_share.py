@@ -114,6 +114,7 @@ def test_the_reason_tells_the_line_and_what_decided(pair: list[GatewayUnderTest]
 def test_asking_where_a_request_would_go_counts_nothing_and_tells_the_line(
     pair: list[GatewayUnderTest],
 ) -> None:
+    time.sleep(1)  # until the workers have told of all that was asked before
     before, id_ = held(pair[0]), f"test-{uuid.uuid4().hex}"
     body = {"messages": [{"role": "user", "content": LONG}]}
     told = requests.post(

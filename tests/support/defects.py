@@ -19,7 +19,7 @@ from typing import Any
 
 from flask import Flask
 
-from gateway import app, client, forwarding, model_call
+from gateway import app, client, model_call, others
 from gateway.attempt import Attempt
 from gateway.errors import GatewayError
 from gateway.ledger import reservations
@@ -88,7 +88,7 @@ DEFECTS = {
         "broken-answers", "looks whole", PassThrough, "error", lambda *_: b"data: [DONE]\n\n"
     ),
     "forwarded-key": Defect("privacy", "reached", model_call, "client_headers", client_headers_and_key),
-    "no-fallback": Defect("fallback", "503", forwarding, "fallbacks", lambda *_: []),
+    "no-fallback": Defect("fallback", "503", others, "fallbacks", lambda *_: []),
     "no-deadline": Defect("deadline", "no end", Deadline, "in_seconds", lambda ends, *_: ends(1000.0)),
     "lost-while-redis-is-away": Defect(
         "redis-paused", " counted, ", Committer, "_write_pending", write_without_counting
