@@ -80,7 +80,7 @@ class Admissions:
             policy,
             self._cache_shares,
             cheapest=cheapest,
-            exploration=self._routing.exploration_of(policy),
+            exploration=self._routing.exploration_of(self.asked, policy),
         )
         self._decided = route
         return route, way

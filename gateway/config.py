@@ -150,6 +150,8 @@ class Settings:
             raise InvalidSetting(
                 "ROUTING_DOLLARS_PER_DAY", "cannot be held beside ROUTING_EXPENSIVE_SHARE; set one of them"
             )
+        if env.number("ROUTING_EXPLORE", 0.0, 0, 1) and env.text("ROUTING_LOG_SIZE") == "0":
+            raise InvalidSetting("ROUTING_EXPLORE", "explores for nothing with ROUTING_LOG_SIZE=0")
         return cls(
             model_overrides=model_overrides,
             last_good_models_file=Path(env.text("LAST_GOOD_MODELS_FILE"))

@@ -10,7 +10,7 @@ from gateway.catalog import AUTO, Catalog, Model
 from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
 from gateway.routing.exploration import NO_EXPLORATION, Exploration
 from gateway.routing.features import Features
-from gateway.routing.policy import Policy, Score
+from gateway.routing.policy import IS_CHECKED, Policy, Score
 from gateway.schema.base import ModelRequest
 
 # The field of a request that asks for a capability, where that is one.
@@ -125,7 +125,7 @@ def fallbacks(request: ModelRequest, catalog: Catalog, route: Route) -> list[Rou
         others = []
     able = [model for model in others if model is not route.model and obstacle_to(request, model) is None]
     able = _at_home(request, route.model, able)
-    reason = f"{route.reason}; fell back from {route.model.name}"
+    reason = f"{route.reason.removesuffix(f'; {IS_CHECKED}')}; fell back from {route.model.name}"
     return [
         replace(route, model=model, reason=reason, baseline=max(model, route.baseline, key=models.index))
         for model in able

@@ -92,9 +92,11 @@ def feedback() -> Response:
 def route() -> Response:
     """Where a chat completion would go, why, and what it would cost; no model is called."""
     catalog = _catalog()
-    limits_of(gateway(), g.exchange, g.incoming)
+    limits = limits_of(gateway(), g.exchange, g.incoming)
     asked = gateway().bodies.parsed(g.incoming, parse_chat_request)
-    policy = gateway().routing.policy_of(asked, g.exchange.tenant, g.exchange.request_id)
+    policy = gateway().routing.policy_of(
+        asked, g.exchange.tenant, g.exchange.request_id, cascades=limits.cascades
+    )
     chosen, way = find_way(asked, catalog, policy, gateway().cache_shares)
     g.exchange.decision = chosen
     return jsonify(explanation(asked, chosen, way.prompt_tokens))

@@ -14,9 +14,11 @@ from gateway.errors import GatewayError, LedgerUnavailable
 from gateway.ids import new_id
 from gateway.keys.virtual_key import ANYBODY
 from gateway.ledger.connection import connect
+from gateway.ledger.model_store import ModelStore
 from gateway.ledger.names import Names
 from gateway.models_file import load_catalog
 from gateway.routing.explanation import explanation
+from gateway.routing.model_watch import ModelWatch
 from gateway.routing.routing import Routing
 from gateway.routing.share_board import ShareBoard
 from gateway.schema.chat import parse_chat_request
@@ -40,8 +42,7 @@ def route_command(prompts: tuple[str, ...], model: str, max_tokens: int | None, 
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
     routing = Routing.of(settings)
-    if routing.shares:
-        _look_at_shares(settings, routing)
+    _go_by_what_workers_know(settings, routing)
     try:
         asked = parse_chat_request(json.dumps(body).encode())
         policy = routing.policy_of(asked, ANYBODY, new_id())
@@ -52,14 +53,18 @@ def route_command(prompts: tuple[str, ...], model: str, max_tokens: int | None, 
     click.echo(json.dumps(told, indent=2) if as_json else _in_lines(told))
 
 
-def _look_at_shares(settings: Settings, routing: Routing) -> None:
-    """Draw the lines as the workers do now."""
-    client = connect(settings.redis_url, settings.redis_timeout)
-    names = Names(settings.redis_key_prefix)
+def _go_by_what_workers_know(settings: Settings, routing: Routing) -> None:
+    """Score by the model that is live, and draw the lines as the workers do now."""
+    client, names = (
+        connect(settings.redis_url, settings.redis_timeout),
+        Names(settings.redis_key_prefix),
+    )
     try:
-        ShareBoard(client, names, routing.shares, settings.routing_dollars_per_day).exchange()
+        ModelWatch(ModelStore(client, names), routing).poll()
+        if routing.shares:
+            ShareBoard(client, names, routing.shares, settings.routing_dollars_per_day).exchange()
     except LedgerUnavailable:
-        click.echo("Redis cannot be reached: the share is taken to begin just now.", err=True)
+        click.echo("Redis cannot be reached: the gateway's own model and lines may differ.", err=True)
 
 
 def _in_lines(told: dict[str, Any]) -> str:

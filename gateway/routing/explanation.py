@@ -10,10 +10,13 @@ from gateway.catalog import Model
 from gateway.headers import item_named
 from gateway.prices import charge
 from gateway.router import Route, Verdict
+from gateway.routing.policy import AskFirst
+from gateway.routing.scores import OUT_OF_REACH
 from gateway.schema.base import ModelRequest
 
 ASSUMED_OUTPUT_TOKENS = 500  # of an answer that nobody has seen yet
 FACTORS_TOLD = 3
+CHECK_FAILS = "an answer that fails its check"
 
 
 def explanation(request: ModelRequest, route: Route, prompt_tokens: int) -> dict[str, Any]:
@@ -36,8 +39,10 @@ def explanation(request: ModelRequest, route: Route, prompt_tokens: int) -> dict
         "alternative": None,
         "flips": None,
     }
-    if (verdict := route.verdict) is not None:
-        score = verdict.score
+    if (verdict := route.verdict) is None:
+        return told
+    score = verdict.score
+    if route.policy != AskFirst.name:  # whose score says nothing
         told |= {
             "score": score.value,
             "threshold": verdict.threshold,
@@ -45,23 +50,25 @@ def explanation(request: ModelRequest, route: Route, prompt_tokens: int) -> dict
             "abstains": score.abstains,
             "factors": [{"name": each.name, "weight": each.weight} for each in score.factors[:FACTORS_TOLD]],
         }
-        if verdict.other is not route.model:
-            told["alternative"] = {
-                "model": verdict.other.name,
-                "estimated_cost_usd": _usd(verdict.other, usage),
-            }
-            told["flips"] = flip_of(verdict)
+    if verdict.other is not route.model:
+        told["alternative"] = {
+            "model": verdict.other.name,
+            "estimated_cost_usd": _usd(verdict.other, usage),
+        }
+        told["flips"] = CHECK_FAILS if route.policy == AskFirst.name else flip_of(verdict)
     return told
 
 
 def flip_of(verdict: Verdict) -> str:
     """What would have led to the other model, in words."""
-    score, threshold = verdict.score, f"{verdict.threshold:.10g}"
+    score, threshold = verdict.score, str(verdict.threshold)
+    if abs(verdict.threshold) >= OUT_OF_REACH:
+        return "nothing of this request: a share is held, which others have"
     if score.abstains and score.is_above(verdict.threshold):
         return f"anything to go by, with a score of at most {threshold}"
     if score.value > verdict.threshold:
-        return f"a score of at most {threshold}, or a threshold of at least {score.value:.10g}"
-    return f"a score above {threshold}, or a threshold below {score.value:.10g}"
+        return f"a score of at most {threshold}, or a threshold of at least {score.value}"
+    return f"a score above {threshold}, or a threshold below {score.value}"
 
 
 def likely_usage(prompt_tokens: int, max_output_tokens: int | None, choices: int = 1) -> Usage:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.routing.features import Features
 from gateway.routing.policy import Policy, Score
-from gateway.routing.scores import LEAST, MOST
+from gateway.routing.scores import LEAST, MOST, OUT_OF_REACH
 from gateway.routing.share import HeldShare
 
 
@@ -55,6 +55,8 @@ class HeldPolicy:
             words = "nothing to go by"
         elif not self._by_lot and threshold == MOST:
             words = "the expensive model is ahead of its share"
+        elif threshold >= OUT_OF_REACH:
+            words = "those with nothing to go by have the expensive share"
         elif not self._by_lot and threshold == LEAST:
             words = "the expensive model is behind its share"
         else:

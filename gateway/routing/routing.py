@@ -67,19 +67,23 @@ class Routing:
         self, request: ModelRequest, tenant: Tenant, request_id: str = "", *, cascades: bool = True
     ) -> Policy:
         """Which policy chooses where the client leaves the choice; with the threshold for this request where
-        a share is held. Where it wants no cascade, and for embeddings, of which nothing can be checked, the
-        length of the prompt takes that one's place."""
+        a share is held, which for embeddings none is. Where it wants no cascade, and for embeddings, of
+        which nothing can be checked, the length of the prompt takes that one's place."""
         named = policy_named_by(request.model) or (tenant.key.policy if tenant.key else None)
         # A key may have been given a policy that another version of the gateway has.
         policy = self._usual if named is None else self._policies.get(named, self._usual)
         if policy.name == AskFirst.name and (not cascades or request.api is Api.EMBEDDINGS):
             policy = self._policies[PromptLength.name]
         share = self.shares.get(policy.name)
-        return policy if share is None else HeldPolicy(policy, share, request_id)
+        if share is None or request.api is Api.EMBEDDINGS:
+            return policy
+        return HeldPolicy(policy, share, request_id)
 
-    def exploration_of(self, policy: Policy) -> Exploration:
-        """How much a policy's choices are explored. A cascade always asks the cheapest model first."""
-        return NO_EXPLORATION if policy.name == AskFirst.name else self.exploration
+    def exploration_of(self, request: ModelRequest, policy: Policy) -> Exploration:
+        """How much a policy's choices are explored. A cascade always asks the cheapest model first, and what
+        two models make of a text for embeddings cannot be compared."""
+        is_exempt = policy.name == AskFirst.name or request.api is Api.EMBEDDINGS
+        return NO_EXPLORATION if is_exempt else self.exploration
 
     def note(self, route: Route) -> None:
         """Count what has been chosen towards a share that is held: only where there was a choice."""

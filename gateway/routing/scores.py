@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 LEAST, MOST = -1e12, 1e12  # all scores lie between them
+OUT_OF_REACH = 0.9 * MOST  # no score of a request comes near it
 KEPT = 300  # fewer forget sooner what the traffic was, more know it better
 
 

@@ -105,6 +105,20 @@ def test_it_refuses_what_the_request_itself_would_be_refused_for(
     assert answers[0].json() == answers[1].json()
 
 
+def test_it_says_of_a_cascade_what_would_escalate_it(gateway: GatewayUnderTest) -> None:
+    told = ask(gateway, "/v1/route", LONG, model="auto:cascade").json()
+    assert (told["model"], told["score"], told["flips"]) == (
+        "CheapModel",
+        None,
+        "an answer that fails its check",
+    )
+    body = {"model": "auto:cascade", "messages": [{"role": "user", "content": LONG}]}
+    without = requests.post(
+        gateway.gateway_url + "/v1/route", json=body, headers={"X-Gateway-Cascade": "off"}, timeout=10
+    ).json()
+    assert (without["model"], without["policy"]) == ("ExpensiveModel", "prompt_length")
+
+
 def test_other_methods_are_refused(gateway: GatewayUnderTest) -> None:
     answer = requests.get(gateway.gateway_url + "/v1/route", timeout=10)
     assert answer.status_code == 405

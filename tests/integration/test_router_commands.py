@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -197,5 +198,9 @@ def test_every_gateway_goes_by_what_is_live_within_a_moment(start_gateway: Start
     live = float(f"{trained.whole.threshold:.6g}")
     assert eventually(lambda: thresholds() == {live}, 5)
     assert decisions(gateway)[-1].signals
+    done = FlaskCommands("route", gateway.redis_url, gateway.redis_prefix).run(
+        "--json", "--model", "auto:difficulty", "Who wrote the law of war?"
+    )
+    assert json.loads(done.stdout)["threshold"] == pytest.approx(trained.whole.threshold)
     assert models.roll_back()
     assert eventually(lambda: thresholds() == {bundled_threshold}, 5)

@@ -188,6 +188,12 @@ def test_an_empty_variable_counts_as_not_set(empty: str) -> None:
     assert Settings.from_env(dict.fromkeys(variables, empty)) == Settings.from_env({})
 
 
+def test_exploring_without_a_memory_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match=r"^ROUTING_EXPLORE: "):
+        Settings.from_env({"ROUTING_EXPLORE": "0.02", "ROUTING_LOG_SIZE": "0"})
+    assert Settings.from_env({"ROUTING_EXPLORE": "0.02", "ROUTING_LOG_SIZE": "1"}).routing_explore == 0.02
+
+
 def test_every_variable_is_read() -> None:
     settings = Settings.from_env(
         {
@@ -201,7 +207,7 @@ def test_every_variable_is_read() -> None:
             "ROUTING_EXPENSIVE_SHARE": "0.2",
             "ROUTING_EXPLORE": "0.02",
             "ROUTING_LOG": "features",
-            "ROUTING_LOG_SIZE": "0",
+            "ROUTING_LOG_SIZE": "500",
             "CASCADE_CHECKS": "Judge, structure",
             "CASCADE_MIN_MEAN_PROBABILITY": "0.5",
             "CASCADE_MIN_TOKEN_PROBABILITY": "0.25",
@@ -243,7 +249,7 @@ def test_every_variable_is_read() -> None:
     assert settings.routing_expensive_share == 0.2
     assert settings.routing_explore == 0.02
     assert settings.routing_log == "features"
-    assert settings.routing_log_size == 0
+    assert settings.routing_log_size == 500
     assert settings.redis_url == f"rediss://user:{SECRET}@redis.example:6380/1"
     assert settings.redis_key_prefix == "{gateway}"
     assert settings.redis_timeout == 0.25

@@ -12,10 +12,13 @@ from gateway.errors import ModelNotFound
 from gateway.keys.virtual_key import ANYBODY, Tenant, VirtualKey
 from gateway.prices import TokenPrice
 from gateway.router import choose
+from gateway.routing.exploration import Exploration
 from gateway.routing.features import Features
-from gateway.routing.policy import PromptLength, Score
+from gateway.routing.policy import AskFirst, PromptLength, Score
 from gateway.routing.routing import Routing
+from gateway.routing.share import HeldShare
 from gateway.schema.chat import ChatRequest, parse_chat_request
+from gateway.schema.prompts import parse_embedding_request
 
 
 def model(name: str, usd: int) -> Model:
@@ -80,6 +83,16 @@ def test_a_policy_that_does_not_exist_is_a_model_that_does_not(name: str) -> Non
 def test_a_model_may_be_called_like_a_policy() -> None:
     catalog = Catalog(model("cheap", 1), model("auto:prompt_length", 2))
     assert choose(chat("hi", "auto:prompt_length"), catalog, PromptLength(150)).policy == "requested"
+
+
+def test_embeddings_go_by_no_lot() -> None:
+    request = parse_embedding_request(b'{"input": "law and torts"}')
+    share = HeldShare(0.5, 150)
+    routing = Routing([PromptLength(150), AskFirst()], "cascade", Exploration(0.5), {"prompt_length": share})
+    policy = routing.policy_of(request, ANYBODY, "id")
+    assert isinstance(policy, PromptLength)
+    assert routing.exploration_of(request, policy).share == 0
+    assert routing.exploration_of(chat("hi"), policy).share == 0.5
 
 
 def test_a_policy_that_abstains_asks_the_dearest_model() -> None:
