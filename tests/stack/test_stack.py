@@ -254,13 +254,13 @@ def test_a_worker_that_is_killed_is_replaced(fresh: Compose) -> None:
 
 
 @pytest.mark.parametrize("service", IMAGES)
-def test_an_image_adds_less_than_60_mb_and_holds_no_compiler(stack: Compose, service: str) -> None:
+def test_an_image_adds_less_than_75_mb_and_holds_no_compiler(stack: Compose, service: str) -> None:
     def size(image: str) -> int:
         return int(docker("image", "inspect", "--format", "{{.Size}}", image))
 
     added = size(f"llm-gateway/{service}") - size("python:3.13-slim")
     print(f"{service}: {added / MEBIBYTE:.1f} MiB over its base")
-    assert added < 60_000_000
+    assert added < 75_000_000
     compilers = ["gcc", "cc", "g++", "c++", "clang", "make", "as", "ld"]
     find = f"import shutil; print([name for name in {compilers} if shutil.which(name)])"
     assert stack.python(service, find).stdout == "[]\n"
